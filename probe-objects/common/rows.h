@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Rows: where an event of a process is counted.
+ *
+ * A row belongs to one process (strictly: to one program that a process executes, see `generation`) on one CPU in one
+ * epoch. User space flips the epoch, waits until every program that saw the old one has ended, and reads the
+ * quiet rows; they are cleared before their turn comes again. So no counter is ever read while it is written, none is
+ * shared between CPUs, and nothing is left of a process that is gone.
+ *
+ * FLAVOUR_ROWS claims a slot of an array with a compare-and-swap, once per row; every later event is an array look-up
+ * and atomic adds. Whoever finds the slot taken, and the other flavours always, use the hash. What finds no place there either
+ * goes to the CPU's spill row: right in the totals, in no application's.
+ *
+ * The includer defines COUNTERS (generated from module.toml).
+ */
+#ifndef ROWS_H
+#define ROWS_H
+
+#include "kernel.h"
+
+/* Slots after the table's own counters; only spill rows and failed reads use them. */
+enum {
+	SLOT_NO_ROW = COUNTERS,    /* events that found every table full */
+	SLOT_FAILED_READ,          /* details that could not be read */
+	ROW_COUNTERS,
+};
+
+enum {
+	ROW_COMM_OF_THREAD = 1 << 0, /* comm is the claiming thread's, perhaps not the process's */
+	ROW_ENDED = 1 << 1,          /* the process was reaped: its id may be used again */
+};
+
+/* Shared with user space: shared layout, no padding; workers/src/rows.rs reads it by these offsets. */
+struct row {
+	__u64 owner;        /* 0: free */
+	__u64 start_ns;     /* start of the process, CLOCK_MONOTONIC; 0: not known */
+	__u32 tgid;
+	__u32 parent_tgid;  /* who created the process; 0: not known */
+	__u32 generation;   /* changes with every exec */
+	__u32 flags;        /* ROW_* */
+	char comm[16];
+	__u64 counters[ROW_COUNTERS];
+};
+
+struct row_key {
+	__u32 tgid;
+	__u32 generation;
+	__u32 lane;
+	__u32 unused;       /* 0 */
+};
+
+enum { ROW_SLOTS = 256 }; /* per CPU and epoch; a power of two */
+
+/*
+ * Key: the row's number, lane × (slots + 1) + slot; the last slot is the CPU's spill row.
+ * Value: the row. Written here, cleared by user space in the other epoch. max_entries is set by the loader:
+ * possible CPUs × 2 × 257 rows × 208 B = 107 kB per CPU with applications, one row per CPU without.
+ * Never full: a taken slot is the hash's business.
+ */
+#if FLAVOUR_ROWS && APPS
+#define SLOTS ROW_SLOTS
+DEFINE_MAP(rows, BPF_MAP_TYPE_ARRAY, __u32, struct row, 1, BPF_F_MMAPABLE);
+#else
+#define SLOTS 0
+DEFINE_MAP(rows, BPF_MAP_TYPE_ARRAY, __u32, struct row, 1, 0);
+#endif
+
+/* Words that user space writes for the programs; the last three are for FLAVOUR_LEGACY, which has no constants and no BTF. */
+enum {
+	CONTROL_EPOCH,
+	CONTROL_TASK_IDS_OFFSET,  /* of pid, which tgid follows, in task_struct */
+	CONTROL_TASK_COMM_OFFSET, /* of comm */
+	CONTROL_SYS_EXIT_EVENTS,  /* one bit for each EVENT_* that raw_tp_sys_exit counts */
+	CONTROL_WORDS,
+};
+
+/* Key: CONTROL_*. Value: the word. 32 B. */
+DEFINE_MAP(control, BPF_MAP_TYPE_ARRAY, __u32, __u64, CONTROL_WORDS, 0);
+
+static __always_inline __u64 control_word(__u32 word)
+{
+	__u64 *value = bpf_map_lookup_elem(&control, &word);
+	return value ? *value : 0;
+}
+
+static __always_inline void add(struct row *row, __u32 slot, __u64 amount)
+{
+	__sync_fetch_and_add(&row->counters[slot], amount);
+}
+
+#if !APPS
+/* Without applications there is one row for each CPU, which only grows: no epoch, nothing to claim. */
+
+static __always_inline struct row *current_row(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	return bpf_map_lookup_elem(&rows, &cpu);
+}
+
+#else
+
+/*
+ * Rows that have no slot. Value: the row. Written here, read and deleted by user space in the other epoch.
+ * 224 B each, allocated at the start, because allocation inside a probe may fail; the loader sets max_entries
+ * (`pid table size`). When full, the spill row counts.
+ */
+DEFINE_MAP(overflow, BPF_MAP_TYPE_HASH, struct row_key, struct row, 32768, 0);
+
+/* One CPU in one epoch: CPU × 2 + the epoch's parity. Rows of a lane are written by that CPU only, then by user space only. */
+static __always_inline __u32 current_lane(void)
+{
+	__u64 epoch = control_word(CONTROL_EPOCH);
+	return bpf_get_smp_processor_id() * 2 + (epoch & 1);
+}
+
+static __always_inline struct row *spill_row(__u32 lane)
+{
+	__u32 index = lane * (SLOTS + 1) + SLOTS;
+	struct row *row = bpf_map_lookup_elem(&rows, &index);
+	if (row)
+		add(row, SLOT_NO_ROW, 1);
+	return row;
+}
+
+static __always_inline struct row_key key_of(__u32 tgid, __u32 generation, __u32 lane)
+{
+	return (struct row_key){ .tgid = tgid, .generation = generation, .lane = lane };
+}
+
+/* Puts the prepared row into the hash and returns the one that is there then: ours, or that of a program that interrupted us. */
+static __always_inline struct row *insert_row(const struct row_key *key, const struct row *fresh)
+{
+	struct row *row;
+	bpf_map_update_elem(&overflow, key, fresh, BPF_NOEXIST);
+	row = bpf_map_lookup_elem(&overflow, key);
+	return row ? row : spill_row(key->lane);
+}
+
+#endif /* APPS */
+#endif

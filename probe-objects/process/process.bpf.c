@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The `process` module: what tasks do with files, and how they come and go.
+ *
+ * Which program is attached where is decided by module.toml and the worker. Program names are
+ * KIND_EVENT or KIND_EVENT_N (copies: fentry and fexit bind a program to one function), or KIND_TRACEPOINT.
+ *
+ * RETURN: errors are counted. Without it the branches for them are not compiled.
+ */
+#include "process_table.h" /* COUNTERS, SLOT_*, EVENT_*, FOR_EACH_*, event_of_*: generated from module.toml */
+
+#include "../common/task.h"
+
+/* ------------------------------------------------------------------------------------------- counting, any strategy */
+
+/* One call, not looking at how it ended. */
+static __always_inline int count_call(__u32 calls)
+{
+	struct row *row = current_row();
+	if (row)
+		add(row, calls, 1);
+	return 0;
+}
+
+/* One call that returned `result`. */
+static __always_inline int count_result(struct row *row, __u32 calls, __u32 errors, long result)
+{
+	add(row, calls, 1);
+	if (RETURN && result < 0)
+		add(row, errors, 1);
+	return 0;
+}
+
+/* One call that moved `result` bytes, or failed. */
+static __always_inline int count_transfer(struct row *row, __u32 calls, __u32 errors, __u32 bytes, long result)
+{
+	add(row, calls, 1);
+	if (result > 0)
+		add(row, bytes, result);
+	else if (RETURN && result < 0)
+		add(row, errors, 1);
+	return 0;
+}
+
+static __always_inline int count_creation_failure(__u64 clone_flags)
+{
+	return count_call(clone_flags & CLONE_THREAD ? SLOT_thread_error : SLOT_fork_error);
+}
+
+/* What a system call was, when it returns; the same whichever program sees it. */
+struct system_call {
+	__u32 event;     /* EVENT_* */
+	__u32 number;
+	__u64 first;     /* arguments */
+	__u64 third;
+	long result;
+};
+
+/* Numbers differ between the ABIs, and 32-bit calls can be made by 64-bit programs, too. */
+static __always_inline __u32 event_of(__u32 number, int is_32_bit)
+{
+	return is_32_bit ? event_of_i386(number) : event_of_x86_64(number);
+}
+
+static __always_inline int is_unlinkat(__u32 number)
+{
+	return number == NR_x86_64_unlinkat || number == NR_i386_unlinkat;
+}
+
+static __always_inline int is_clone(__u32 number)
+{
+	return number == NR_x86_64_clone || number == NR_i386_clone;
+}
+
+static __always_inline int count_system_call(const struct system_call *call)
+{
+	struct row *row;
+	if (call->event == EVENT_create_failed)
+		return call->result < 0 ? count_creation_failure(is_clone(call->number) ? call->first : 0) : 0;
+	if (call->event == EVENT_unlink && is_unlinkat(call->number) && call->third & AT_REMOVEDIR)
+		return 0;
+	row = current_row();
+	if (!row)
+		return 0;
+	switch (call->event) {
+	case EVENT_read:
+		return count_transfer(row, SLOT_read, SLOT_read_error, SLOT_read_bytes, call->result);
+	case EVENT_write:
+		return count_transfer(row, SLOT_write, SLOT_write_error, SLOT_write_bytes, call->result);
+	case EVENT_open:
+		return count_result(row, SLOT_open, SLOT_open_error, call->result);
+	case EVENT_close:
+		return count_result(row, SLOT_close, SLOT_close_error, call->result);
+	case EVENT_unlink:
+		return count_result(row, SLOT_unlink, SLOT_unlink_error, call->result);
+	}
+	return 0;
+}
+
+#if TYPED
+#include "typed.h"
+#else
+#include "legacy.h"
+#endif

@@ -1,0 +1,64 @@
+//! What a worker counted in one epoch: rows per process, and what found no row.
+
+use serde::{Deserialize, Serialize};
+
+/// Who a row belongs to, as the kernel recorded it when the row was claimed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Thread-group id: what user space calls the process id.
+    pub tgid: u32,
+    /// Thread-group id of the process that created this one; 0 where the kernel could not tell.
+    pub parent_tgid: u32,
+    /// Changes whenever the process executes another program, so that what it did before stays with its old name.
+    pub generation: u32,
+    /// Start of the process, nanoseconds of CLOCK_MONOTONIC; 0 where the kernel could not tell.
+    pub start_ns: u64,
+    /// Name of the program, at most 15 bytes, padded with NUL.
+    pub comm: [u8; 16],
+    /// True when `comm` is the name of the thread that claimed the row, which may differ from its process's.
+    pub comm_of_thread: bool,
+    /// True when the process was reaped in this epoch: its id may now be used again.
+    pub ended: bool,
+}
+
+impl Identity {
+    /// The name up to the first NUL.
+    pub fn name(&self) -> &[u8] {
+        let end = self
+            .comm
+            .iter()
+            .position(|&byte| byte == 0)
+            .unwrap_or(self.comm.len());
+        &self.comm[..end]
+    }
+}
+
+/// One epoch of one module. Several rows may carry the same process: one for each CPU that it ran on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Number of the epoch, rising by one.
+    pub epoch: u64,
+    /// When the epoch was closed, nanoseconds of CLOCK_MONOTONIC.
+    pub taken_at_ns: u64,
+    /// Whose counters `values` holds, in the same order.
+    pub identities: Vec<Identity>,
+    /// `identities.len()` × counters of the module, row by row, in table order; events (or bytes) of this epoch.
+    pub values: Vec<u64>,
+    /// Counters of this epoch that found no row of their own, in table order; they belong to no known process.
+    pub unattributed: Vec<u64>,
+    /// Losses and near-losses of this epoch.
+    pub missed: Missed,
+}
+
+/// Events of one epoch that could not be counted, or not where they belong.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missed {
+    /// Events counted in `unattributed` because every table was full: right in the totals, `other` in the groups.
+    pub no_row: u64,
+    /// Program runs that the kernel skipped because the program was already running on that CPU: not counted.
+    pub recursion: u64,
+    /// Returns that a kretprobe had no instance for: results not counted.
+    pub kretprobe: u64,
+    /// Reads of kernel or user memory that failed: the event is counted, its detail is not.
+    pub failed_reads: u64,
+}

@@ -1,0 +1,238 @@
+//! The only codec between supervisor and worker: messages to bytes and back.
+//!
+//! A frame is one version byte and one bincode value. What does not decode, is too long or has another version is an error that
+//! ends the worker; it is never guessed at.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{LoadMode, Strategy, TypeFormat};
+use crate::snapshot::Snapshot;
+
+/// Raised with every change of the messages: both programs are installed together, so another version is a mixed-up installation.
+const VERSION: u8 = 1;
+
+/// Longest frame, in bytes: 100 000 rows of 256 bytes fit.
+pub const MAX_FRAME: usize = 32 << 20;
+
+/// Why a frame was not understood.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    /// Nothing at all, or longer than `MAX_FRAME`.
+    #[error("a frame of {0} bytes; 1 to {MAX_FRAME} are allowed")]
+    Length(usize),
+    /// Written by a program of another release.
+    #[error("wire version {0}, expected {VERSION}; supervisor and ebpf-worker must be of the same release")]
+    Version(u8),
+    /// Not a message.
+    #[error("a frame that is no message: {0}")]
+    Decode(#[from] bincode::error::DecodeError),
+    /// Bytes after the message.
+    #[error("{0} bytes after the message")]
+    Trailing(usize),
+    /// Could not be written.
+    #[error("cannot encode a message: {0}")]
+    Encode(#[from] bincode::error::EncodeError),
+}
+
+/// What the supervisor says to a worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// The first message: what to load and how.
+    Start(StartOrder),
+    /// Close the epoch and send it. At most one is under way.
+    Collect {
+        /// Number of the tick, for the logs.
+        tick: u64,
+        /// The newest epoch that is merged: its rows may be cleared.
+        merged_epoch: u64,
+    },
+    /// Detach and end.
+    Shutdown,
+}
+
+/// What a worker needs to know before it loads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StartOrder {
+    /// With errors or without.
+    pub load_mode: LoadMode,
+    /// With a row for each process.
+    pub apps: bool,
+    /// Only this way of attaching.
+    pub strategy: Option<Strategy>,
+    /// With or without BTF.
+    pub type_format: TypeFormat,
+    /// Where `vmlinux` BTF is.
+    pub btf_path: std::path::PathBuf,
+    /// Entries of the hash for rows without a slot.
+    pub pid_table_size: u32,
+    /// The text of the user's `ebpf.d/<module>.toml`, already known to be sound.
+    pub hook_overrides: Option<String>,
+}
+
+/// What a worker says to the supervisor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ToSupervisor {
+    /// Every hook that this kernel offers is live.
+    Ready(Plan),
+    /// An epoch.
+    Snapshot(Snapshot),
+    /// A line for the log.
+    Log {
+        /// How bad.
+        level: LogLevel,
+        /// What.
+        text: String,
+    },
+    /// The worker cannot do its work, and ends.
+    Failed {
+        /// What it was doing.
+        stage: String,
+        /// What went wrong, the whole chain.
+        cause: String,
+        /// What to do about it.
+        hint: String,
+    },
+}
+
+/// What a worker attached, and at what cost.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Which objects were loaded.
+    pub flavour: String,
+    /// Each event of the table and what counts it.
+    pub events: Vec<PlannedEvent>,
+    /// Kernel memory of the maps, bytes.
+    pub map_bytes: u64,
+}
+
+/// How one event is counted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedEvent {
+    /// The event's name in the table.
+    pub event: String,
+    /// The attachments, such as `fexit:__x64_sys_read`; empty when this kernel offers none.
+    pub attached: Vec<String>,
+    /// The candidates before it (or all), and why they were not used.
+    pub refused: Vec<String>,
+}
+
+/// Levels of a log line: error = data is missing and somebody must act; warning = less data than asked; info = life cycle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogLevel {
+    /// Data is missing.
+    Error,
+    /// Less data than asked for.
+    Warning,
+    /// Life cycle.
+    Info,
+}
+
+fn options() -> impl bincode::config::Config {
+    bincode::config::standard().with_limit::<MAX_FRAME>()
+}
+
+/// One frame of `message`.
+///
+/// Fails when it would be longer than [`MAX_FRAME`].
+pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, WireError> {
+    let mut frame = vec![VERSION];
+    bincode::serde::encode_into_std_write(message, &mut frame, options())?;
+    if frame.len() > MAX_FRAME {
+        return Err(WireError::Length(frame.len()));
+    }
+    Ok(frame)
+}
+
+/// The message of one frame. Fails on anything that `encode` of this version would not have written.
+pub fn decode<T: for<'de> Deserialize<'de>>(frame: &[u8]) -> Result<T, WireError> {
+    let (&version, body) = frame.split_first().ok_or(WireError::Length(0))?;
+    if frame.len() > MAX_FRAME {
+        return Err(WireError::Length(frame.len()));
+    }
+    if version != VERSION {
+        return Err(WireError::Version(version));
+    }
+    let (message, used) = bincode::serde::decode_from_slice(body, options())?;
+    if used != body.len() {
+        return Err(WireError::Trailing(body.len() - used));
+    }
+    Ok(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::{Identity, Missed};
+
+    fn snapshot() -> ToSupervisor {
+        let identity = Identity {
+            tgid: 4242,
+            parent_tgid: 1,
+            generation: 3,
+            start_ns: 123_456_789,
+            comm: *b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            comm_of_thread: false,
+            ended: true,
+        };
+        ToSupervisor::Snapshot(Snapshot {
+            epoch: 7,
+            taken_at_ns: 99,
+            identities: vec![identity],
+            values: vec![1, 2, u64::MAX],
+            unattributed: vec![0, 0, 5],
+            missed: Missed {
+                no_row: 5,
+                ..Missed::default()
+            },
+        })
+    }
+
+    #[test]
+    fn a_message_comes_back_as_it_was() {
+        let frame = encode(&snapshot()).unwrap();
+        assert_eq!(decode::<ToSupervisor>(&frame).unwrap(), snapshot());
+    }
+
+    #[test]
+    fn every_shortened_frame_is_refused() {
+        let frame = encode(&snapshot()).unwrap();
+        for length in 0..frame.len() {
+            assert!(
+                decode::<ToSupervisor>(&frame[..length]).is_err(),
+                "{length} bytes were taken for a message"
+            );
+        }
+    }
+
+    #[test]
+    fn another_version_and_trailing_bytes_are_refused() {
+        let mut frame = encode(&snapshot()).unwrap();
+        frame.push(0);
+        assert!(matches!(
+            decode::<ToSupervisor>(&frame),
+            Err(WireError::Trailing(1))
+        ));
+        frame.pop();
+        frame[0] = VERSION + 1;
+        assert!(matches!(
+            decode::<ToSupervisor>(&frame),
+            Err(WireError::Version(_))
+        ));
+    }
+
+    #[test]
+    fn random_bytes_never_panic_nor_ask_for_much_memory() {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        for round in 0..20_000 {
+            let mut frame = vec![VERSION];
+            for _ in 0..round % 64 {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                frame.push(state as u8);
+            }
+            let _ = decode::<ToSupervisor>(&frame);
+            let _ = decode::<ToWorker>(&frame);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The command line: what Netdata passes, what people type.
+
+use clap::{ArgAction, Parser};
+use shared::config::Overrides;
+
+/// Netdata's ebpf.plugin: counts what processes do, in the kernel, and prints charts for the agent.
+///
+/// Options given here win over ebpf.conf. The log goes to standard error.
+#[derive(Debug, Parser)]
+#[command(name = "ebpf.plugin", version, disable_version_flag = true)]
+pub struct Cli {
+    /// Seconds between two samples, as the agent passes it
+    #[arg(value_name = "UPDATE_EVERY", value_parser = clap::value_parser!(u32).range(1..=86400))]
+    pub update_every: Option<u32>,
+
+    /// End after this many intervals
+    #[arg(long, value_name = "N")]
+    pub iterations: Option<u64>,
+
+    /// One interval for people to read, then end
+    #[arg(long)]
+    pub once: bool,
+
+    /// With --once: as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// Print the effective value of every option and where it comes from, then end
+    #[arg(long)]
+    pub print_config: bool,
+
+    /// No charts for applications
+    #[arg(short, long)]
+    pub global: bool,
+
+    /// Run every program
+    #[arg(short, long)]
+    pub all: bool,
+
+    /// Run the network viewer, and the other program only if named
+    #[arg(short, long)]
+    pub net: bool,
+
+    /// Run the process program, and the other only if named
+    #[arg(short, long)]
+    pub process: bool,
+
+    /// Count failures, too (`ebpf load mode = return`)
+    #[arg(short, long = "return")]
+    pub return_mode: bool,
+
+    /// Print the version
+    #[arg(short, long, action = ArgAction::Version)]
+    version: Option<bool>,
+}
+
+impl Cli {
+    /// What overrides the configuration file.
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            global: self.global,
+            all: self.all,
+            net: self.net,
+            process: self.process,
+            return_mode: self.return_mode,
+        }
+    }
+}

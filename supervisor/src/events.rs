@@ -1,0 +1,118 @@
+//! Everything that the main loop waits for, in one queue.
+//!
+//! Small threads do the waiting: one for signals, one for the ends of standard input and output, one for each worker (`worker.rs`).
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::mpsc::Sender;
+use std::thread;
+
+use ipc_channel::ipc::IpcBytesSender;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::{SFlag, fstat};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// One thing that happened.
+#[derive(Debug)]
+pub enum Event {
+    /// It is time to end, and why.
+    Stop(String),
+    /// A worker arrived; `worker` is its number among all that were ever started.
+    Connected {
+        /// Number of the worker.
+        worker: u64,
+        /// Where its orders go.
+        orders: IpcBytesSender,
+    },
+    /// A worker sent a frame.
+    Frame {
+        /// Number of the worker.
+        worker: u64,
+        /// The frame, not looked at yet.
+        bytes: Vec<u8>,
+    },
+    /// A worker's channel is closed: it ended, or never came.
+    Closed {
+        /// Number of the worker.
+        worker: u64,
+    },
+}
+
+/// Turns SIGTERM, SIGINT, SIGHUP and SIGQUIT into a wish to stop.
+pub fn watch_signals(events: Sender<Event>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGQUIT])?;
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
+            if events.send(Event::Stop(format!("{name} received"))).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// Turns the end of a piped standard input, and a reader of standard output that goes away, into a wish to stop.
+///
+/// A standard input that is a file, a terminal or /dev/null says nothing about who started us.
+pub fn watch_ends(events: Sender<Event>) -> io::Result<()> {
+    let input = is_pipe_or_socket(io::stdin().as_fd());
+    let output = is_pipe_or_socket(io::stdout().as_fd());
+    if !input && !output {
+        return Ok(());
+    }
+    thread::Builder::new().name("ends".to_owned()).spawn(move || {
+        let reason = wait_for_end(input, output);
+        let _ = events.send(Event::Stop(reason));
+    })?;
+    Ok(())
+}
+
+fn is_pipe_or_socket(fd: BorrowedFd<'_>) -> bool {
+    fstat(fd).is_ok_and(|stat| {
+        let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+        kind == SFlag::S_IFIFO || kind == SFlag::S_IFSOCK
+    })
+}
+
+fn wait_for_end(input: bool, output: bool) -> String {
+    let (stdin, stdout) = (io::stdin(), io::stdout());
+    loop {
+        let mut fds = Vec::new();
+        if input {
+            fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
+        }
+        if output {
+            // No events asked for: errors are always told.
+            fds.push(PollFd::new(stdout.as_fd(), PollFlags::empty()));
+        }
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(nix::errno::Errno::EINTR) => continue,
+            Err(error) => return format!("cannot watch standard input and output: {error}"),
+            Ok(_) => {}
+        }
+        let told = |place: usize, wanted: PollFlags| {
+            fds.get(place)
+                .and_then(PollFd::revents)
+                .is_some_and(|flags| flags.intersects(wanted))
+        };
+        if output
+            && told(
+                usize::from(input),
+                PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL,
+            )
+        {
+            return "the reader of standard output is gone".to_owned();
+        }
+        if input && told(0, PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
+            // What the agent writes here (calls of functions) is not for us; only its end is.
+            let mut ignored = [0; 4096];
+            match nix::unistd::read(stdin.as_fd(), &mut ignored) {
+                Ok(0) => return "end of standard input".to_owned(),
+                Ok(_) | Err(nix::errno::Errno::EINTR | nix::errno::Errno::EAGAIN) => {}
+                Err(error) => return format!("standard input failed: {error}"),
+            }
+        }
+    }
+}

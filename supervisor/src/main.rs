@@ -1,0 +1,208 @@
+//! Netdata's `ebpf.plugin`: reads the configuration, starts a worker for each program, merges what they count, prints charts.
+//!
+//! Loads no eBPF and needs no privilege of its own; workers do. Standard output carries the protocol and nothing else.
+#![forbid(unsafe_code)]
+
+mod chart;
+mod cli;
+mod events;
+mod instance;
+mod log;
+mod module;
+mod output;
+mod protocol;
+mod supervise;
+mod totals;
+mod worker;
+
+use std::io::{BufWriter, IsTerminal, Stdout, stdout};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use shared::apps::{AppsGroups, ProcessTable};
+use shared::config::{self, Config, ConfigDirs, Loaded};
+use shared::table::{MODULES, Table};
+use shared::wire::StartOrder;
+
+use cli::Cli;
+use module::Module;
+use output::{Once, Terminal};
+use protocol::Protocol;
+use supervise::{Output, Supervisor};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error(format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    let dirs = ConfigDirs::from_environment();
+    let mut loaded = config::load_with(&dirs, cli.overrides());
+    if let Ok(port) = std::env::var(config::LISTEN_PORT) {
+        loaded.name_agent_port(&port);
+    }
+    log::diagnostics(&loaded.diagnostics);
+    if cli.print_config {
+        print!("{}", config::render(&loaded.values));
+        return Ok(());
+    }
+    let _mark = instance::mark();
+    let update_every = Duration::from_secs(u64::from(update_every_s(cli, &loaded.config)));
+    let out = BufWriter::new(stdout());
+    if cli.once {
+        supervise(cli, &dirs, &loaded, update_every, Once::new(out, cli.json))
+    } else if stdout().is_terminal() {
+        supervise(cli, &dirs, &loaded, update_every, Terminal::new(out))
+    } else {
+        let protocol: Protocol<BufWriter<Stdout>> = Protocol::new(out, update_every.as_secs() as u32);
+        supervise(cli, &dirs, &loaded, update_every, protocol)
+    }
+}
+
+/// The slower of what the agent asks for and what the file says; one second if neither says anything.
+fn update_every_s(cli: &Cli, config: &Config) -> u32 {
+    cli.update_every
+        .unwrap_or(1)
+        .max(config.update_every_s.unwrap_or(1))
+}
+
+fn supervise(
+    cli: &Cli,
+    dirs: &ConfigDirs,
+    loaded: &Loaded,
+    update_every: Duration,
+    output: impl Output,
+) -> Result<()> {
+    let (sender, events) = channel();
+    events::watch_signals(sender.clone()).context("cannot watch for signals")?;
+    events::watch_ends(sender.clone()).context("cannot watch standard input and output")?;
+    let (processes, running) = applications(dirs, &loaded.config);
+    let groups = processes
+        .as_ref()
+        .map_or(0, |processes| processes.groups().groups().len());
+    let program = worker_program()?;
+    let mut modules = Vec::new();
+    for table in tables(dirs, &loaded.config)? {
+        let (table, hook_overrides) = table;
+        let order = start_order(&loaded.config, hook_overrides);
+        let mut module = Module::start(table, order, groups, &program, &sender)?;
+        module.expect_groups(&running);
+        modules.push(module);
+    }
+    let iterations = if cli.once { Some(1) } else { cli.iterations };
+    let supervisor = Supervisor {
+        modules,
+        processes,
+        output,
+        update_every,
+        iterations,
+        program,
+        sender,
+        events,
+    };
+    log::info(format!("ends: {}", supervisor.run()));
+    Ok(())
+}
+
+/// The table of processes and the groups that have some now; nothing without applications.
+fn applications(dirs: &ConfigDirs, config: &Config) -> (Option<ProcessTable>, Vec<shared::apps::GroupId>) {
+    if !config.apps {
+        return (None, Vec::new());
+    }
+    let (groups, remarks) = AppsGroups::load(dirs.user.as_deref(), dirs.stock.as_deref());
+    log::diagnostics(&remarks);
+    let mut processes = ProcessTable::new(groups, "/proc");
+    let running = processes.seed().unwrap_or_else(|error| {
+        log::warning(format!(
+            "cannot list /proc: {error}; processes that run already are known when they do something"
+        ));
+        Vec::new()
+    });
+    (Some(processes), running)
+}
+
+/// The tables of the programs that are switched on, each with the user's own hooks for it.
+fn tables(dirs: &ConfigDirs, config: &Config) -> Result<Vec<(Table, Option<String>)>> {
+    let mut tables = Vec::new();
+    for module in MODULES {
+        let mut table = Table::of(module)?;
+        let enabled = match table.option.as_str() {
+            "network viewer" => config.programs.network_viewer,
+            _ => config.programs.process,
+        };
+        if enabled {
+            let overrides = hook_overrides(dirs, &mut table);
+            tables.push((table, overrides));
+        }
+    }
+    Ok(tables)
+}
+
+/// The text of the user's `ebpf.d/<module>.toml`, if it is sound; it replaces hooks of `table`.
+fn hook_overrides(dirs: &ConfigDirs, table: &mut Table) -> Option<String> {
+    let file = dirs
+        .user
+        .as_ref()?
+        .join("ebpf.d")
+        .join(format!("{}.toml", table.module));
+    let text = match std::fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            log::error(format!(
+                "cannot read {}: {error}; the built-in hooks are used",
+                file.display()
+            ));
+            return None;
+        }
+    };
+    match table.replace_hooks(&text) {
+        Ok(()) => {
+            log::info(format!("{}: hooks replaced", file.display()));
+            Some(text)
+        }
+        Err(error) => {
+            log::error(format!(
+                "{}: {error}; the built-in hooks are used",
+                file.display()
+            ));
+            None
+        }
+    }
+}
+
+fn start_order(config: &Config, hook_overrides: Option<String>) -> StartOrder {
+    StartOrder {
+        load_mode: config.load_mode,
+        apps: config.apps,
+        strategy: config.strategy,
+        type_format: config.type_format,
+        btf_path: config.btf_path.clone(),
+        pid_table_size: config.pid_table_size,
+        hook_overrides,
+    }
+}
+
+/// `ebpf-worker`, which is installed beside this program.
+fn worker_program() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot find the path of this program")?;
+    let worker = own.parent().unwrap_or(Path::new("/")).join("ebpf-worker");
+    if !worker.is_file() {
+        anyhow::bail!(
+            "{} is missing; it is installed beside {}",
+            worker.display(),
+            own.display()
+        );
+    }
+    Ok(worker)
+}

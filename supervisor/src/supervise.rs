@@ -1,0 +1,177 @@
+//! The main loop: at every aligned interval asks all workers, waits half an interval at most, prints what came.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use shared::apps::ProcessTable;
+
+use crate::chart::Chart;
+use crate::events::Event;
+use crate::log;
+use crate::module::Module;
+
+/// Longest wait for the workers' first charts before the first interval begins.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a worker's end or its next start is looked for while nothing else happens.
+const TENDING: Duration = Duration::from_millis(100);
+
+/// Where charts go.
+pub trait Output {
+    /// Draws charts: those of one module, all with their newest values. Fails when nobody looks any more.
+    fn publish(&mut self, charts: &[Chart]) -> io::Result<()>;
+
+    /// Everything of this interval is published.
+    fn end_of_interval(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What the loop works with.
+pub struct Supervisor<O> {
+    /// The modules that are switched on.
+    pub modules: Vec<Module>,
+    /// Decides which group a process belongs to; `None` without applications.
+    pub processes: Option<ProcessTable>,
+    /// Where charts go.
+    pub output: O,
+    /// Seconds between two samples.
+    pub update_every: Duration,
+    /// End after so many intervals.
+    pub iterations: Option<u64>,
+    /// The worker's program.
+    pub program: PathBuf,
+    /// For new workers.
+    pub sender: Sender<Event>,
+    /// Everything that happens.
+    pub events: Receiver<Event>,
+}
+
+/// Why the loop ended.
+struct Stop(String);
+
+impl<O: Output> Supervisor<O> {
+    /// Runs until somebody or something ends it; then ends the workers. Returns the reason.
+    pub fn run(mut self) -> String {
+        let Stop(reason) = match self.intervals() {
+            Ok(()) => Stop("all intervals are done".to_owned()),
+            Err(stop) => stop,
+        };
+        for module in &mut self.modules {
+            module.stop();
+        }
+        reason
+    }
+
+    fn intervals(&mut self) -> Result<(), Stop> {
+        self.handle_until(Instant::now() + START_PATIENCE, |modules| {
+            modules.iter().any(Module::is_starting)
+        })?;
+        let mut tick = 0;
+        while self.iterations.is_none_or(|last| tick < last) {
+            tick += 1;
+            self.handle_until(next_boundary(self.update_every), |_| true)?;
+            for module in &mut self.modules {
+                module.collect(tick);
+            }
+            let deadline = Instant::now() + self.update_every / 2;
+            self.handle_until(deadline, |modules| modules.iter().any(Module::is_collecting))?;
+            self.draw(false)?;
+            self.output.end_of_interval().map_err(gone)?;
+        }
+        Ok(())
+    }
+
+    /// Handles what happens until `deadline`, or until `wanted` says that there is nothing more to wait for.
+    fn handle_until(&mut self, deadline: Instant, wanted: impl Fn(&[Module]) -> bool) -> Result<(), Stop> {
+        while wanted(&self.modules) {
+            let Some(left) = deadline
+                .checked_duration_since(Instant::now())
+                .filter(|left| !left.is_zero())
+            else {
+                return Ok(());
+            };
+            for module in &mut self.modules {
+                module.tend(&self.program, &self.sender);
+            }
+            match self.events.recv_timeout(left.min(TENDING)) {
+                Ok(event) => self.handle(event)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Stop("nothing can happen any more".to_owned()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, event: Event) -> Result<(), Stop> {
+        match event {
+            Event::Stop(reason) => return Err(Stop(reason)),
+            Event::Connected { worker, orders } => {
+                if let Some(module) = self.module_of(worker) {
+                    module.connected(orders);
+                }
+            }
+            Event::Closed { worker } => {
+                if let Some(module) = self.module_of(worker) {
+                    module.lost("its channel is closed");
+                }
+            }
+            Event::Frame { worker, bytes } => self.receive(worker, &bytes)?,
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, worker: u64, bytes: &[u8]) -> Result<(), Stop> {
+        let Some(module) = self
+            .modules
+            .iter_mut()
+            .find(|module| module.worker_number() == worker)
+        else {
+            return Ok(()); // of a worker that was buried
+        };
+        match module.receive(bytes, self.processes.as_mut()) {
+            // Announced at once: whatever is counted from here on comes after the first zero.
+            Ok(true) => self.draw(true)?,
+            Ok(false) => {}
+            Err(error) => module.lost(&format!("{error:#}")),
+        }
+        Ok(())
+    }
+
+    fn module_of(&mut self, worker: u64) -> Option<&mut Module> {
+        self.modules
+            .iter_mut()
+            .find(|module| module.worker_number() == worker)
+    }
+
+    fn draw(&mut self, always: bool) -> Result<(), Stop> {
+        let names = self
+            .processes
+            .as_ref()
+            .map_or(&[][..], |processes| processes.groups().groups());
+        for module in &mut self.modules {
+            if let Some(charts) = module.draw(names, always) {
+                self.output.publish(&charts.charts).map_err(gone)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn gone(error: io::Error) -> Stop {
+    if error.kind() != io::ErrorKind::BrokenPipe {
+        log::error(format!("cannot write to standard output: {error}"));
+    }
+    Stop(format!("standard output: {error}"))
+}
+
+/// The next multiple of `every` on the wall clock, which is how agents align their samples.
+fn next_boundary(every: Duration) -> Instant {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let past = since_epoch.as_nanos() % every.as_nanos();
+    Instant::now() + every - Duration::from_nanos(u64::try_from(past).unwrap_or(0))
+}

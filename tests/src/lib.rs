@@ -1,0 +1,26 @@
+//! What the whole-program tests share.
+//!
+//! - [`load`]: a program whose every counted operation is known, and the numbers it must show.
+//! - [`protocol`]: a strict parser of the plugin's output.
+//! - [`plugin`]: starts and ends the real supervisor, with private configuration.
+//! - [`agent`]: a private real Netdata agent on loopback.
+//! - [`oracle`]: `perf stat` beside the plugin.
+//! - [`residue`]: what the plugin left in the kernel and among the processes.
+//!
+//! Input: the built programs in `EBPF_BIN_DIR` (default `target/release`). Nothing here knows how they work.
+
+pub mod agent;
+pub mod compare;
+pub mod effects;
+pub mod fields;
+pub mod http;
+pub mod load;
+pub mod model;
+pub mod oracle;
+pub mod plugin;
+pub mod protocol;
+#[cfg(test)]
+mod protocol_tests;
+pub mod residue;
+pub mod system;
+pub mod words;

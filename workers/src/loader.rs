@@ -1,0 +1,228 @@
+//! From a module's table to programs that count: chooses the object, tries the hooks, keeps what works on the running kernel.
+//!
+//! Nothing is decided by version number. A hook is used when the kernel takes it; else the next candidate of the table is tried.
+
+mod attach;
+mod facts;
+mod offsets;
+mod plan;
+mod symbols;
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result, bail};
+use aya::maps::MapData;
+use aya::{Ebpf, EbpfLoader};
+use probe_objects::Flavour;
+use shared::config::LoadMode;
+use shared::table::Table;
+use shared::wire::{Plan, PlannedEvent, StartOrder};
+
+pub use facts::Facts;
+
+use crate::bpf::{self, MapHandle};
+use crate::drain::Maps;
+use crate::mapping::MappedRows;
+use crate::rows::{SLOTS, control, row_size};
+use plan::{Choices, SYS_EXIT, flavours};
+
+/// A module that counts. Dropping it detaches every program and frees every map.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Holds the programs and their links.
+    ebpf: Ebpf,
+    /// What counts which event.
+    pub plan: Plan,
+    /// Where it is counted; taken by the drain.
+    pub maps: Option<Maps>,
+}
+
+impl Loaded {
+    /// How often the kernel has skipped a program, because it was already running on that CPU; all programs, since the start.
+    pub fn recursion_misses(&self) -> u64 {
+        use std::os::fd::AsFd;
+        let loaded = self.ebpf.programs().filter_map(|(_, program)| program.fd().ok());
+        // A kernel that does not answer has nothing to say about misses either: what it counted so far is 0.
+        loaded
+            .map(|fd| bpf::recursion_misses(fd.as_fd()).unwrap_or(0))
+            .sum()
+    }
+}
+
+/// Loads and attaches a module; returns when every hook that this kernel offers is live.
+///
+/// Fails when no event at all can be counted; the error names every candidate and why it was refused.
+pub fn load(table: &Table, order: &StartOrder, facts: &Facts) -> Result<Loaded> {
+    let mut refusals = Vec::new();
+    for flavour in flavours(order, facts.btf.is_some()) {
+        match load_flavour(table, order, facts, flavour) {
+            Ok(loaded) => return Ok(loaded),
+            Err(error) => refusals.push(format!("{flavour:?} objects: {error:#}")),
+        }
+    }
+    if refusals.is_empty() {
+        bail!(
+            "the options ask for BTF (`ebpf type format = co-re`), which {}",
+            facts.btf_missing()
+        );
+    }
+    bail!("{}", refusals.join("; "))
+}
+
+fn load_flavour(table: &Table, order: &StartOrder, facts: &Facts, flavour: Flavour) -> Result<Loaded> {
+    let mut choices = Choices::new(table, order, flavour);
+    loop {
+        let mut ebpf = load_object(table, order, facts, flavour, choices.sys_exit_events())?;
+        let maps = open_maps(&mut ebpf, table, order, flavour)?;
+        if flavour == Flavour::Legacy {
+            offsets::find_and_store(&mut ebpf, &maps.control).context("cannot find a task's fields")?;
+            let events = u64::from(choices.sys_exit_events());
+            maps.control
+                .update(&control::SYS_EXIT_EVENTS.to_ne_bytes(), &events.to_ne_bytes())?;
+        }
+        let mut attached = HashMap::new();
+        let mut refused_now = false;
+        for (event, hook) in choices.chosen() {
+            match attach::attach(&mut ebpf, facts, event, hook) {
+                Ok(names) => drop(attached.insert(event.name.clone(), names)),
+                Err(reason) => {
+                    choices.refuse(&event.name, format!("{reason:#}"));
+                    refused_now = true;
+                }
+            }
+        }
+        // A refused hook changes which programs are needed, and a program is bound to its object: start again without it.
+        if refused_now {
+            continue;
+        }
+        if attached.is_empty() {
+            bail!("no event can be counted: {}", choices.refusals().join("; "));
+        }
+        let events = table
+            .events
+            .iter()
+            .filter(|event| event.mode.exists_in(order.load_mode));
+        let events = events.map(|event| PlannedEvent {
+            event: event.name.clone(),
+            attached: attached.remove(&event.name).unwrap_or_default(),
+            refused: choices.refusals_of(&event.name),
+        });
+        let plan = Plan {
+            flavour: format!("{flavour:?}").to_lowercase(),
+            events: events.collect(),
+            map_bytes: map_bytes(&ebpf),
+        };
+        return Ok(Loaded {
+            ebpf,
+            plan,
+            maps: Some(maps),
+        });
+    }
+}
+
+fn load_object(
+    table: &Table,
+    order: &StartOrder,
+    facts: &Facts,
+    flavour: Flavour,
+    sys_exit_events: u32,
+) -> Result<Ebpf> {
+    let returns = order.load_mode == LoadMode::Return;
+    let bytes = probe_objects::object(&table.module, flavour, order.apps, returns)
+        .with_context(|| format!("no object of module `{}`", table.module))?;
+    let mut loader = EbpfLoader::new();
+    loader.map_max_entries("rows", rows_in(flavour, order.apps, facts.cpus) as u32);
+    if order.apps {
+        loader.map_max_entries("overflow", overflow_entries(flavour, order));
+    }
+    if flavour == Flavour::Legacy {
+        loader.btf(None);
+    } else {
+        loader.btf(facts.btf.as_ref());
+        loader.override_global(SYS_EXIT, &sys_exit_events, true);
+    }
+    loader
+        .load(bytes)
+        .with_context(|| format!("cannot load the {flavour:?} object of module `{}`", table.module))
+}
+
+/// Without slots the hash holds every active process; with them only those that collide.
+fn overflow_entries(flavour: Flavour, order: &StartOrder) -> u32 {
+    if flavour == Flavour::Rows {
+        (order.pid_table_size / 4).max(1024)
+    } else {
+        order.pid_table_size
+    }
+}
+
+/// Rows of the array: for each CPU and epoch the slots and a spill row; without applications one for each CPU.
+fn rows_in(flavour: Flavour, apps: bool, cpus: usize) -> usize {
+    match (flavour, apps) {
+        (_, false) => cpus,
+        (Flavour::Rows, true) => cpus * 2 * (SLOTS + 1),
+        (_, true) => cpus * 2,
+    }
+}
+
+fn open_maps(ebpf: &mut Ebpf, table: &Table, order: &StartOrder, flavour: Flavour) -> Result<Maps> {
+    let counters = table.counters().count();
+    let cpus =
+        aya::util::nr_cpus().map_err(|(file, error)| anyhow::anyhow!("cannot read {file}: {error}"))?;
+    let size = row_size(counters);
+    let rows = handle(ebpf, "rows", 4, size)?;
+    let mapped = if flavour == Flavour::Rows && order.apps {
+        let count = rows_in(flavour, order.apps, cpus);
+        Some(MappedRows::new(rows.fd(), count, size).context("cannot map the map `rows`")?)
+    } else {
+        None
+    };
+    let overflow = if order.apps {
+        Some(handle(ebpf, "overflow", 16, size)?)
+    } else {
+        None
+    };
+    Ok(Maps {
+        counters,
+        cpus,
+        control: handle(ebpf, "control", 4, 8)?,
+        rows,
+        mapped,
+        overflow,
+    })
+}
+
+fn handle(ebpf: &Ebpf, name: &str, key_size: usize, value_size: usize) -> Result<MapHandle> {
+    use std::os::fd::AsFd;
+    let data = map_data(ebpf, name)?;
+    let info = data
+        .info()
+        .with_context(|| format!("cannot ask about the map `{name}`"))?;
+    if (info.key_size() as usize, info.value_size() as usize) != (key_size, value_size) {
+        bail!(
+            "the map `{name}` holds {} bytes, the table says {value_size}",
+            info.value_size()
+        );
+    }
+    MapHandle::new(data.fd().as_fd(), key_size, value_size)
+        .with_context(|| format!("cannot keep the map `{name}`"))
+}
+
+fn map_data<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapData> {
+    use aya::maps::Map;
+    match ebpf.map(name) {
+        Some(Map::Array(data) | Map::HashMap(data)) => Ok(data),
+        Some(_) => bail!("the map `{name}` is of another type"),
+        None => bail!("the object has no map `{name}`"),
+    }
+}
+
+/// Kernel memory of the object's maps: entries × (key + value), which is what the kernel takes at the start, less its overhead.
+fn map_bytes(ebpf: &Ebpf) -> u64 {
+    let names: Vec<&str> = ebpf.maps().map(|(name, _)| name).collect();
+    let infos = names
+        .into_iter()
+        .filter_map(|name| map_data(ebpf, name).ok()?.info().ok());
+    infos
+        .map(|info| u64::from(info.max_entries()) * u64::from(info.key_size() + info.value_size()))
+        .sum()
+}

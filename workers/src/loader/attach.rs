@@ -1,0 +1,238 @@
+//! Attaches the programs of one hook: all that it names, or an error. aya calls only.
+//!
+//! Programs are found by name: `function_EVENT_N`, `tp_btf_NAME`, `raw_tp_NAME`, `tracepoint_EVENT`, `kprobe_EVENT`, `kretprobe_EVENT`; where a
+//! system call has a program of its own, that one instead of the event's.
+
+use anyhow::{Context, Result, anyhow, bail};
+use aya::Ebpf;
+use aya::programs::{Program, ProgramError};
+use shared::table::{Event, Hook};
+
+use super::facts::Facts;
+use super::symbols::{system_call_of, takes_registers};
+
+/// Attaches everything that `hook` names for `event`; returns the attachments as `kind:target`.
+pub fn attach(ebpf: &mut Ebpf, facts: &Facts, event: &Event, hook: &Hook) -> Result<Vec<String>> {
+    let mut attached = Vec::new();
+    if !hook.function.is_empty() {
+        attach_functions(
+            ebpf,
+            facts,
+            event,
+            &targets(facts, event, &hook.function.0)?,
+            &mut attached,
+        )?;
+    }
+    if !hook.kprobe.is_empty() {
+        attach_kprobes(
+            ebpf,
+            event,
+            &targets(facts, event, &hook.kprobe.0)?,
+            &mut attached,
+        )?;
+    }
+    for name in &hook.tp_btf.0 {
+        attach_tp_btf(ebpf, facts, name).with_context(|| format!("tp_btf:{name}"))?;
+        attached.push(format!("tp_btf:{name}"));
+    }
+    for name in &hook.raw_tp.0 {
+        attach_raw_tp(ebpf, name).with_context(|| format!("raw_tp:{name}"))?;
+        attached.push(format!("raw_tp:{name}"));
+    }
+    for name in &hook.tracepoint.0 {
+        attach_tracepoint(ebpf, &event.name, name).with_context(|| format!("tracepoint:{name}"))?;
+        attached.push(format!("tracepoint:{name}"));
+    }
+    Ok(attached)
+}
+
+/// The functions of this kernel that the names stand for.
+fn targets(facts: &Facts, event: &Event, names: &[String]) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for name in names {
+        if name == "system_calls" {
+            found.extend(
+                event
+                    .system_calls
+                    .iter()
+                    .flat_map(|call| facts.symbols.of_system_call(call)),
+            );
+        } else {
+            found.extend(facts.symbols.find(name));
+        }
+    }
+    if found.is_empty() {
+        bail!("this kernel has no function {}", names.join(" or "));
+    }
+    Ok(found)
+}
+
+/// The event's program, or that of the system call whose function this is.
+fn program_base<'a>(
+    ebpf: &Ebpf,
+    event: &'a Event,
+    function: &'a str,
+    name: impl Fn(&str) -> String,
+) -> &'a str {
+    match system_call_of(function) {
+        Some(call) if ebpf.program(&name(call)).is_some() => call,
+        _ => &event.name,
+    }
+}
+
+fn attach_functions(
+    ebpf: &mut Ebpf,
+    facts: &Facts,
+    event: &Event,
+    functions: &[String],
+    attached: &mut Vec<String>,
+) -> Result<()> {
+    let btf = facts.btf.as_ref().context("no BTF")?;
+    for function in functions {
+        let base = program_base(ebpf, event, function, |base| format!("function_{base}_0"));
+        let copy = (0..)
+            .map(|n| format!("function_{base}_{n}"))
+            .map_while(|name| ebpf.program(&name).map(|program| (name, program.fd().is_ok())))
+            .find(|(_, loaded)| !loaded);
+        let Some((name, _)) = copy else {
+            bail!("more functions for `{}` than the object has programs", event.name);
+        };
+        let kind = match program(ebpf, &name)? {
+            Program::FExit(program) => {
+                program
+                    .load(function, btf)
+                    .map_err(explain)
+                    .with_context(|| format!("fexit:{function}"))?;
+                program
+                    .attach()
+                    .map_err(explain)
+                    .with_context(|| format!("fexit:{function}"))?;
+                "fexit"
+            }
+            Program::FEntry(program) => {
+                program
+                    .load(function, btf)
+                    .map_err(explain)
+                    .with_context(|| format!("fentry:{function}"))?;
+                program
+                    .attach()
+                    .map_err(explain)
+                    .with_context(|| format!("fentry:{function}"))?;
+                "fentry"
+            }
+            _ => bail!("program `{name}` is neither fentry nor fexit"),
+        };
+        attached.push(format!("{kind}:{function}"));
+    }
+    Ok(())
+}
+
+fn attach_kprobes(
+    ebpf: &mut Ebpf,
+    event: &Event,
+    functions: &[String],
+    attached: &mut Vec<String>,
+) -> Result<()> {
+    for function in functions {
+        let base = program_base(ebpf, event, function, |base| format!("kprobe_{base}")).to_owned();
+        let by_arguments = format!("kprobe_{base}_arguments");
+        let entry = if !takes_registers(function) && ebpf.program(&by_arguments).is_some() {
+            by_arguments
+        } else {
+            format!("kprobe_{base}")
+        };
+        // The return first: a call that is counted must have its result counted.
+        let names = [("kretprobe", format!("kretprobe_{base}")), ("kprobe", entry)];
+        for (kind, name) in names {
+            if kind == "kretprobe" && ebpf.program(&name).is_none() {
+                continue;
+            }
+            let Program::KProbe(program) = program(ebpf, &name)? else {
+                bail!("program `{name}` is no kprobe");
+            };
+            if program.fd().is_err() {
+                program
+                    .load()
+                    .map_err(explain)
+                    .with_context(|| format!("{kind}:{function}"))?;
+            }
+            program
+                .attach(function, 0)
+                .map_err(explain)
+                .with_context(|| format!("{kind}:{function}"))?;
+            attached.push(format!("{kind}:{function}"));
+        }
+    }
+    Ok(())
+}
+
+/// One program may serve several events: it is attached once.
+fn attach_tp_btf(ebpf: &mut Ebpf, facts: &Facts, tracepoint: &str) -> Result<()> {
+    let btf = facts.btf.as_ref().context("no BTF")?;
+    let Program::BtfTracePoint(program) = program(ebpf, &format!("tp_btf_{tracepoint}"))? else {
+        bail!("the program is no typed tracepoint");
+    };
+    if program.fd().is_err() {
+        program.load(tracepoint, btf).map_err(explain)?;
+        program.attach().map_err(explain)?;
+    }
+    Ok(())
+}
+
+fn attach_raw_tp(ebpf: &mut Ebpf, tracepoint: &str) -> Result<()> {
+    let Program::RawTracePoint(program) = program(ebpf, &format!("raw_tp_{tracepoint}"))? else {
+        bail!("the program is no raw tracepoint");
+    };
+    if program.fd().is_err() {
+        program.load().map_err(explain)?;
+        program.attach(tracepoint).map_err(explain)?;
+    }
+    Ok(())
+}
+
+fn attach_tracepoint(ebpf: &mut Ebpf, event: &str, tracepoint: &str) -> Result<()> {
+    let (group, name) = tracepoint
+        .split_once('/')
+        .context("a tracepoint is called group/name")?;
+    let Program::TracePoint(program) = program(ebpf, &format!("tracepoint_{event}"))? else {
+        bail!("the program is no tracepoint");
+    };
+    if program.fd().is_err() {
+        crate::tracefs::make_visible().context("tracefs is not mounted and cannot be mounted")?;
+        program.load().map_err(explain)?;
+    }
+    program.attach(group, name).map_err(explain)?;
+    Ok(())
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program> {
+    ebpf.program_mut(name)
+        .with_context(|| format!("this object has no program `{name}`"))
+}
+
+/// The verifier's last words instead of all of them: they say what it refused.
+fn explain(error: ProgramError) -> anyhow::Error {
+    let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = &error
+    else {
+        return anyhow!(error);
+    };
+    let log = verifier_log.to_string();
+    let words: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+    let end: Vec<&str> = words
+        .iter()
+        .rev()
+        .filter(|line| !line.starts_with("processed "))
+        .take(2)
+        .copied()
+        .collect();
+    match end.as_slice() {
+        [] => anyhow!("the kernel refuses the program: {io_error}"),
+        lines => anyhow!(
+            "the kernel refuses the program: {io_error}: {}",
+            lines.iter().rev().copied().collect::<Vec<_>>().join(" | ")
+        ),
+    }
+}

@@ -1,0 +1,199 @@
+//! Which hook counts which event. Pure: what the kernel refuses is told to it.
+
+use std::collections::HashMap;
+
+use probe_objects::Flavour;
+use shared::config::{Strategy, TypeFormat};
+use shared::table::{Event, Hook, Table};
+use shared::wire::StartOrder;
+
+/// The constant of the typed objects, and the raw tracepoint of the others, by which one program counts several events.
+pub const SYS_EXIT: &str = "sys_exit_events";
+
+/// Objects worth trying, best first.
+pub fn flavours(order: &StartOrder, has_btf: bool) -> Vec<Flavour> {
+    let typed = has_btf && order.type_format != TypeFormat::Legacy && order.strategy != Some(Strategy::Probe);
+    let legacy = order.type_format != TypeFormat::CoRe && order.strategy != Some(Strategy::Trampoline);
+    let mut flavours = Vec::new();
+    if typed {
+        flavours.extend([Flavour::Rows, Flavour::Hash]);
+    }
+    if legacy {
+        flavours.push(Flavour::Legacy);
+    }
+    flavours
+}
+
+/// The events to count, each with its candidates and what became of them.
+#[derive(Debug)]
+pub struct Choices<'a> {
+    candidates: Vec<(u32, &'a Event, Vec<&'a Hook>)>,
+    refusals: HashMap<String, Vec<String>>,
+}
+
+impl<'a> Choices<'a> {
+    /// Every event of the mode, with the hooks that the strategy and the objects allow.
+    pub fn new(table: &'a Table, order: &StartOrder, flavour: Flavour) -> Self {
+        let candidates = table
+            .events
+            .iter()
+            .zip(1..)
+            .filter(|(event, _)| event.mode.exists_in(order.load_mode));
+        let candidates = candidates.map(|(event, number)| {
+            // An event without counters only tells who is who: any way of hearing it will do.
+            let strategy = order.strategy.filter(|_| !event.counters.is_empty());
+            let hooks = event.hooks.iter().filter(|hook| suits(hook, flavour, strategy));
+            (number, event, hooks.collect())
+        });
+        Choices {
+            candidates: candidates.collect(),
+            refusals: HashMap::new(),
+        }
+    }
+
+    /// The best candidate left for each event that has one.
+    pub fn chosen(&self) -> Vec<(&'a Event, &'a Hook)> {
+        self.candidates
+            .iter()
+            .filter_map(|(_, event, hooks)| Some((*event, *hooks.first()?)))
+            .collect()
+    }
+
+    /// The kernel refused the event's best candidate.
+    pub fn refuse(&mut self, event: &str, reason: String) {
+        for (_, _, hooks) in self
+            .candidates
+            .iter_mut()
+            .filter(|(_, known, _)| known.name == event)
+        {
+            hooks.remove(0);
+        }
+        self.refusals.entry(event.to_owned()).or_default().push(reason);
+    }
+
+    /// One bit for each event that the program on every system call's return is to count: bit 1 is the table's first.
+    pub fn sys_exit_events(&self) -> u32 {
+        let uses_sys_exit = |hooks: &[&Hook]| {
+            hooks.first().is_some_and(|hook| {
+                hook.tp_btf
+                    .0
+                    .iter()
+                    .chain(&hook.raw_tp.0)
+                    .any(|name| name == "sys_exit")
+            })
+        };
+        self.candidates
+            .iter()
+            .filter(|(_, _, hooks)| uses_sys_exit(hooks))
+            .fold(0, |bits, (bit, ..)| bits | 1 << bit)
+    }
+
+    /// Why the event's earlier candidates were not used.
+    pub fn refusals_of(&self, event: &str) -> Vec<String> {
+        self.refusals.get(event).cloned().unwrap_or_default()
+    }
+
+    /// All refusals, each reason once.
+    pub fn refusals(&self) -> Vec<String> {
+        let mut all: Vec<String> = self.refusals.values().flatten().cloned().collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+}
+
+fn suits(hook: &Hook, flavour: Flavour, strategy: Option<Strategy>) -> bool {
+    let typed = !hook.function.is_empty() || !hook.tp_btf.is_empty();
+    let untyped = !hook.kprobe.is_empty() || !hook.raw_tp.is_empty();
+    let fits_object = match flavour {
+        Flavour::Rows | Flavour::Hash => !untyped,
+        Flavour::Legacy => !typed,
+    };
+    let of_strategy = match strategy {
+        None => true,
+        Some(Strategy::Trampoline) => !hook.function.is_empty(),
+        Some(Strategy::Probe) => !hook.kprobe.is_empty(),
+        Some(Strategy::Tracepoint) => hook.function.is_empty() && hook.kprobe.is_empty(),
+    };
+    fits_object && of_strategy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::config::LoadMode;
+
+    fn order(strategy: Option<Strategy>, type_format: TypeFormat) -> StartOrder {
+        StartOrder {
+            load_mode: LoadMode::Return,
+            apps: true,
+            strategy,
+            type_format,
+            btf_path: "/sys/kernel/btf".into(),
+            pid_table_size: 32768,
+            hook_overrides: None,
+        }
+    }
+
+    #[test]
+    fn options_decide_which_objects_are_tried() {
+        let auto = order(None, TypeFormat::Auto);
+        assert_eq!(
+            flavours(&auto, true),
+            [Flavour::Rows, Flavour::Hash, Flavour::Legacy]
+        );
+        assert_eq!(flavours(&auto, false), [Flavour::Legacy]);
+        assert_eq!(
+            flavours(&order(None, TypeFormat::CoRe), true),
+            [Flavour::Rows, Flavour::Hash]
+        );
+        assert!(flavours(&order(None, TypeFormat::CoRe), false).is_empty());
+        assert_eq!(
+            flavours(&order(Some(Strategy::Probe), TypeFormat::Auto), true),
+            [Flavour::Legacy]
+        );
+        assert_eq!(
+            flavours(&order(None, TypeFormat::Legacy), true),
+            [Flavour::Legacy]
+        );
+    }
+
+    #[test]
+    fn every_counted_event_has_a_candidate_in_every_object_and_strategy() {
+        let table = Table::of("process").unwrap();
+        for (strategy, flavour) in [
+            (Strategy::Trampoline, Flavour::Rows),
+            (Strategy::Trampoline, Flavour::Hash),
+            (Strategy::Tracepoint, Flavour::Rows),
+            (Strategy::Tracepoint, Flavour::Legacy),
+            (Strategy::Probe, Flavour::Legacy),
+        ] {
+            let choices = Choices::new(&table, &order(Some(strategy), TypeFormat::Auto), flavour);
+            let chosen: Vec<&str> = choices
+                .chosen()
+                .iter()
+                .map(|(event, _)| event.name.as_str())
+                .collect();
+            for event in table.events.iter().filter(|event| !event.counters.is_empty()) {
+                assert!(
+                    chosen.contains(&event.name.as_str()),
+                    "{strategy:?} {flavour:?}: {} has no hook",
+                    event.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_refused_hook_gives_way_to_the_next_and_system_calls_share_a_program() {
+        let table = Table::of("process").unwrap();
+        let mut choices = Choices::new(&table, &order(None, TypeFormat::Auto), Flavour::Rows);
+        assert_eq!(choices.sys_exit_events(), 0);
+        for event in ["open", "read"] {
+            choices.refuse(event, "the kernel says no".to_owned());
+        }
+        // Bits by the order of the table: open is its first event, read its third.
+        assert_eq!(choices.sys_exit_events(), 1 << 1 | 1 << 3);
+        assert_eq!(choices.refusals_of("open"), ["the kernel says no"]);
+    }
+}

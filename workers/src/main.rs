@@ -1,0 +1,163 @@
+//! `ebpf-worker MODULE`: one eBPF module, alone in its own process.
+//!
+//! Started by the supervisor only, which tells the module's name and where to meet. Loads, attaches, then answers every
+//! `Collect` with the epoch that it closes. Ends with its supervisor, whatever ended that.
+
+mod bpf;
+mod channel;
+mod drain;
+mod loader;
+mod mapping;
+mod quiescence;
+mod rows;
+mod tracefs;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::unistd::getppid;
+use shared::table::Table;
+use shared::wire::{LogLevel, Plan, StartOrder, ToSupervisor, ToWorker};
+
+use channel::Channel;
+use drain::{Drain, join_rows};
+use loader::{Facts, Loaded};
+use quiescence::Quiescence;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    let [_, module, rendezvous, supervisor] = arguments.as_slice() else {
+        eprintln!("ebpf-worker is started by the supervisor: ebpf-worker MODULE RENDEZVOUS SUPERVISOR_PID");
+        return ExitCode::from(2);
+    };
+    match run(module, rendezvous, supervisor) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ebpf-worker {module}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(module: &str, rendezvous: &str, supervisor: &str) -> Result<()> {
+    die_with(supervisor)?;
+    let channel = Channel::connect(rendezvous)?;
+    let Some(order) = channel.next_order()? else {
+        return Ok(());
+    };
+    let ToWorker::Start(order) = order else {
+        bail!("the first order must be to start")
+    };
+    match start(module, &order) {
+        Ok((loaded, drain)) => serve(&channel, loaded, drain),
+        Err(error) => {
+            let hint = hint(&error).to_owned();
+            channel.send(&ToSupervisor::Failed {
+                stage: "start".to_owned(),
+                cause: format!("{error:#}"),
+                hint,
+            })?;
+            Err(error)
+        }
+    }
+}
+
+/// Ends this process when its supervisor ends, even by SIGKILL.
+fn die_with(supervisor: &str) -> Result<()> {
+    prctl::set_pdeathsig(Some(Signal::SIGKILL)).context("cannot ask to end with the supervisor")?;
+    // It may have ended before the kernel knew our wish.
+    if getppid().to_string() != supervisor {
+        bail!("the supervisor {supervisor} is gone");
+    }
+    Ok(())
+}
+
+fn start(module: &str, order: &StartOrder) -> Result<(Loaded, Drain)> {
+    let mut table = Table::of(module)?;
+    if let Some(text) = &order.hook_overrides {
+        table.replace_hooks(text)?;
+    }
+    let facts = Facts::gather(&order.btf_path)?;
+    let mut loaded = loader::load(&table, order, &facts)?;
+    let quiescence = Quiescence::new().context("cannot make the maps that wait for running programs")?;
+    let maps = loaded.maps.take().context("a module is loaded with its maps")?;
+    let drain = Drain::new(maps, quiescence)?;
+    Ok((loaded, drain))
+}
+
+fn serve(channel: &Channel, loaded: Loaded, mut drain: Drain) -> Result<()> {
+    report_losses(channel, &loaded.plan)?;
+    channel.send(&ToSupervisor::Ready(loaded.plan.clone()))?;
+    let counters = drain.counters();
+    let mut misses = Misses {
+        reported: 0,
+        epoch: 0,
+        in_epoch: 0,
+    };
+    while let Some(order) = channel.next_order()? {
+        match order {
+            ToWorker::Collect { merged_epoch, .. } => {
+                let mut snapshot = drain.collect(merged_epoch)?;
+                join_rows(&mut snapshot, counters);
+                snapshot.missed.recursion = misses.of(snapshot.epoch, loaded.recursion_misses());
+                channel.send(&ToSupervisor::Snapshot(snapshot))?;
+            }
+            ToWorker::Shutdown => break,
+            ToWorker::Start(_) => bail!("an order to start, after the start"),
+        }
+    }
+    Ok(())
+}
+
+/// Splits a total that only grows into epochs; an epoch that is sent again keeps its part.
+struct Misses {
+    reported: u64,
+    epoch: u64,
+    in_epoch: u64,
+}
+
+impl Misses {
+    fn of(&mut self, epoch: u64, total: u64) -> u64 {
+        if epoch != self.epoch {
+            *self = Misses {
+                reported: total,
+                epoch,
+                in_epoch: total.saturating_sub(self.reported),
+            };
+        }
+        self.in_epoch
+    }
+}
+
+/// One line for each event that this kernel does not let us count.
+fn report_losses(channel: &Channel, plan: &Plan) -> Result<()> {
+    for event in plan.events.iter().filter(|event| event.attached.is_empty()) {
+        let reasons = if event.refused.is_empty() {
+            "no hook suits the options".to_owned()
+        } else {
+            event.refused.join("; ")
+        };
+        channel.log(
+            LogLevel::Warning,
+            format!("`{}` is not counted: {reasons}", event.event),
+        )?;
+    }
+    Ok(())
+}
+
+/// What to do about a failed start.
+fn hint(error: &anyhow::Error) -> &'static str {
+    let denied = error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    });
+    let text = format!("{error:#}");
+    if denied || text.contains("Operation not permitted") || text.contains("Permission denied") {
+        "run as root, or give CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN; look for SELinux denials and at /sys/kernel/security/lockdown"
+    } else {
+        "run `supervisor --check` to see what this kernel offers"
+    }
+}

@@ -1,0 +1,48 @@
+//! Waits until every eBPF program that may have seen the old epoch has ended.
+//!
+//! Programs run as RCU readers, so one grace period is enough. User space asks for one by updating a map of maps: since 4.20 the kernel
+//! waits there for running programs, for this very purpose (1ae80cf31938, `maybe_wait_bpf_programs`), however many CPUs there are.
+//! membarrier(2) does the same before that, but returns at once on a machine with one CPU; there a program of those kernels cannot be
+//! interrupted by user space, as programs ran with preemption off until 5.7.
+
+use std::io;
+use std::os::fd::AsRawFd;
+
+use nix::libc;
+
+use crate::bpf::{self, MapHandle};
+
+/// BPF_MAP_TYPE_ARRAY and BPF_MAP_TYPE_ARRAY_OF_MAPS.
+const ARRAY: u32 = 2;
+const ARRAY_OF_MAPS: u32 = 12;
+
+/// MEMBARRIER_CMD_GLOBAL of linux/membarrier.h.
+const GLOBAL: libc::c_int = 1;
+
+/// A way to wait for a grace period; needs no capability after `new`.
+#[derive(Debug)]
+pub struct Quiescence {
+    outer: MapHandle,
+    inner: std::os::fd::OwnedFd,
+}
+
+impl Quiescence {
+    /// Makes the two small maps.
+    pub fn new() -> io::Result<Self> {
+        use std::os::fd::AsFd;
+        let inner = bpf::create_map(ARRAY, 4, 8, 1, None)?;
+        let outer = bpf::create_map(ARRAY_OF_MAPS, 4, 4, 1, Some(inner.as_fd()))?;
+        Ok(Quiescence {
+            outer: MapHandle::new(outer.as_fd(), 4, 4)?,
+            inner,
+        })
+    }
+
+    /// Returns when every program that started before the call has ended.
+    pub fn wait(&self) -> io::Result<()> {
+        // SAFETY: no pointer is passed; the call only waits. A kernel without it answers ENOSYS, which the update below makes up for.
+        let _ = unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) };
+        self.outer
+            .update(&0_u32.to_ne_bytes(), &self.inner.as_raw_fd().to_ne_bytes())
+    }
+}
