@@ -72,11 +72,27 @@ static __always_inline int is_clone(__u32 number)
 	return number == NR_x86_64_clone || number == NR_i386_clone;
 }
 
+static __always_inline int count_failed_creation_call(const struct system_call *call)
+{
+	__u64 flags = is_clone(call->number) ? call->first : 0;
+	if (call->result >= 0)
+		return 0;
+	if (call->number == NR_x86_64_clone3 || call->number == NR_i386_clone3) {
+#if TYPED
+		return 0; /* its flags are in user memory: tracepoint_create_failed counts it */
+#else
+		if (bpf_probe_read(&flags, sizeof(flags), (void *)call->first))
+			count_call(SLOT_FAILED_READ);
+#endif
+	}
+	return count_creation_failure(flags);
+}
+
 static __always_inline int count_system_call(const struct system_call *call)
 {
 	struct row *row;
 	if (call->event == EVENT_create_failed)
-		return call->result < 0 ? count_creation_failure(is_clone(call->number) ? call->first : 0) : 0;
+		return count_failed_creation_call(call);
 	if (call->event == EVENT_unlink && is_unlinkat(call->number) && call->third & AT_REMOVEDIR)
 		return 0;
 	row = current_row();

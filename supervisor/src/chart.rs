@@ -69,8 +69,11 @@ enum Source {
     System(usize),
     Group(usize, usize),
     Difference(usize, usize),
-    Missed(fn(&shared::snapshot::Missed) -> u64),
+    Missed(Loss),
 }
+
+/// One kind of loss.
+type Loss = fn(&shared::snapshot::Missed) -> u64;
 
 impl Dimension {
     fn new(id: &str, name: &str, algorithm: Algorithm, source: Source) -> Self {
@@ -266,7 +269,7 @@ fn losses(table: &Table) -> Heading {
 }
 
 fn loss_dimensions() -> Vec<Dimension> {
-    let counts: [(&str, &str, fn(&shared::snapshot::Missed) -> u64); 4] = [
+    let counts: [(&str, &str, Loss); 4] = [
         ("no_row", "in no application", |missed| missed.no_row),
         ("recursion", "skipped by the kernel", |missed| missed.recursion),
         ("kretprobe", "result lost", |missed| missed.kretprobe),

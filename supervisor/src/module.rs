@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use shared::apps::ProcessTable;
 use shared::table::Table;
-use shared::wire::{self, LogLevel, Plan, StartOrder, ToSupervisor, ToWorker};
+use shared::wire::{self, LogLevel, Plan, PlannedEvent, StartOrder, ToSupervisor, ToWorker};
 
 use crate::chart::Charts;
 use crate::events::Event;
@@ -133,13 +133,16 @@ impl Module {
             plan.map_bytes / 1000,
         );
         log::line(LogLevel::Info, self.name(), text);
-        for event in &plan.events {
-            log::line(
-                LogLevel::Info,
-                self.name(),
-                format!("{}: {}", event.event, event.attached.join(" ")),
-            );
-        }
+        let hooks: Vec<String> = plan
+            .events
+            .iter()
+            .map(|event| format!("{} {}", event.event, kinds(event)))
+            .collect();
+        log::line(
+            LogLevel::Info,
+            self.name(),
+            format!("hooks: {}", hooks.join(", ")),
+        );
         // A later worker may have a poorer plan; what the agent was told stays.
         if self.charts.is_none() {
             self.charts = Some(Charts::new(
@@ -212,6 +215,26 @@ fn next_number() -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Attachments of an event by kind, such as `fexit ×4`.
+fn kinds(event: &PlannedEvent) -> String {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for attachment in &event.attached {
+        let kind = attachment.split(':').next().unwrap_or_default();
+        match counts.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((kind, 1)),
+        }
+    }
+    if counts.is_empty() {
+        return "none".to_owned();
+    }
+    counts
+        .iter()
+        .map(|(kind, count)| format!("{kind} ×{count}"))
+        .collect::<Vec<_>>()
+        .join(" + ")
 }
 
 fn kind(message: &ToSupervisor) -> &'static str {

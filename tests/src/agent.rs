@@ -17,9 +17,11 @@ use serde_json::Value;
 
 use crate::http::http_get;
 use crate::plugin::write_file;
-use crate::system::{children, program_directory, wait_until};
+use crate::system::{children, process, program_directory, wait_until};
 
 const PROGRAM: &str = "/usr/sbin/netdata";
+/// File name, hence comm, of our plugin.
+const PLUGIN: &str = "ebpf.plugin";
 const START_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// Collectors of its own would add charts, load and log lines.
@@ -102,7 +104,7 @@ impl Agent {
             &root.join("etc/netdata.conf"),
             &configuration(root, port, enabled),
         )?;
-        symlink(plugin, root.join("plugins/ebpf.plugin")).context("cannot link ebpf.plugin")?;
+        symlink(plugin, root.join("plugins").join(PLUGIN)).context("cannot link ebpf.plugin")?;
         let out = fs::File::create(root.join("log/out"))?;
         let child = Command::new(PROGRAM)
             .arg("-D")
@@ -133,9 +135,13 @@ impl Agent {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Process ids of the plugins that it runs now.
+    /// Process ids of the `ebpf.plugin` that it runs now; the agent has helpers of its own, too.
     pub fn plugin_pids(&self) -> Result<Vec<u32>> {
-        children(self.child.id())
+        let pids = children(self.child.id())?;
+        Ok(pids
+            .into_iter()
+            .filter(|&pid| process(pid).is_some_and(|plugin| plugin.comm == PLUGIN))
+            .collect())
     }
 
     /// Answer of `/api/v1/charts`: the object `charts`, by id.
