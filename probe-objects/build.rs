@@ -16,35 +16,9 @@ const MODULES: &[&str] = &["process"];
 
 /// Kinds of kernels; `common/bpf.h` says which. BTF needs `-g`, compare-and-swap needs instruction set v3.
 const FLAVOURS: &[(&str, &[&str])] = &[
-    (
-        "rows",
-        &[
-            "-mcpu=v3",
-            "-g",
-            "-DFLAVOUR_ROWS=1",
-            "-DFLAVOUR_HASH=0",
-            "-DFLAVOUR_LEGACY=0",
-        ],
-    ),
-    (
-        "hash",
-        &[
-            "-mcpu=v2",
-            "-g",
-            "-DFLAVOUR_ROWS=0",
-            "-DFLAVOUR_HASH=1",
-            "-DFLAVOUR_LEGACY=0",
-        ],
-    ),
-    (
-        "legacy",
-        &[
-            "-mcpu=v2",
-            "-DFLAVOUR_ROWS=0",
-            "-DFLAVOUR_HASH=0",
-            "-DFLAVOUR_LEGACY=1",
-        ],
-    ),
+    ("rows", &["-mcpu=v3", "-g", "-DFLAVOUR_ROWS=1", "-DFLAVOUR_HASH=0", "-DFLAVOUR_LEGACY=0"]),
+    ("hash", &["-mcpu=v2", "-g", "-DFLAVOUR_ROWS=0", "-DFLAVOUR_HASH=1", "-DFLAVOUR_LEGACY=0"]),
+    ("legacy", &["-mcpu=v2", "-DFLAVOUR_ROWS=0", "-DFLAVOUR_HASH=0", "-DFLAVOUR_LEGACY=1"]),
 ];
 
 /// Most ways into the kernel that one system call has on any kernel (workers/src/symbols.rs, `of_system_call`).
@@ -83,10 +57,7 @@ fn main() -> Result<()> {
     for module in MODULES {
         println!("cargo::rerun-if-changed={module}");
         let table: Table = parse(&Path::new(module).join("module.toml"))?;
-        fs::write(
-            out.join(format!("{module}_table.h")),
-            header(module, &table, &numbers)?,
-        )?;
+        fs::write(out.join(format!("{module}_table.h")), header(module, &table, &numbers)?)?;
         for (flavour, flags) in FLAVOURS {
             for apps in [false, true] {
                 for returns in [false, true] {
@@ -113,18 +84,10 @@ fn parse<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
 /// The C side of the table: slots, events, and which system call is which event.
 fn header(module: &str, table: &Table, numbers: &BTreeMap<String, Numbers>) -> Result<String> {
     let mut text = format!("/* Made from {module}/module.toml by build.rs. */\n#pragma once\n");
-    let counters: Vec<&str> = table
-        .event
-        .iter()
-        .flat_map(|event| &event.counter)
-        .map(|counter| counter.name.as_str())
-        .collect();
+    let counters: Vec<&str> =
+        table.event.iter().flat_map(|event| &event.counter).map(|counter| counter.name.as_str()).collect();
     writeln!(text, "#define COUNTERS {}", counters.len())?;
-    writeln!(
-        text,
-        "enum {{ {} }};",
-        join(&counters, |name| format!("SLOT_{name}"))
-    )?;
+    writeln!(text, "enum {{ {} }};", join(&counters, |name| format!("SLOT_{name}")))?;
     writeln!(
         text,
         "enum {{ EVENT_none, {} }};",
@@ -150,11 +113,7 @@ fn header(module: &str, table: &Table, numbers: &BTreeMap<String, Numbers>) -> R
         writeln!(text, "\t}}\n\treturn EVENT_none;\n}}")?;
     }
     for (call, number) in numbers {
-        writeln!(
-            text,
-            "enum {{ NR_x86_64_{call} = {}, NR_i386_{call} = {} }};",
-            number.x86_64, number.i386
-        )?;
+        writeln!(text, "enum {{ NR_x86_64_{call} = {}, NR_i386_{call} = {} }};", number.x86_64, number.i386)?;
     }
     for event in &table.event {
         let copies = event.system_calls.len() * FUNCTIONS_PER_SYSTEM_CALL;
@@ -177,23 +136,10 @@ fn compile(
     out: &Path,
 ) -> Result<PathBuf> {
     let source = format!("{module}/{module}.bpf.c");
-    let object = out.join(format!(
-        "{module}-{flavour}-{}-{}.o",
-        tag(apps, "apps"),
-        tag(returns, "return")
-    ));
+    let object = out.join(format!("{module}-{flavour}-{}-{}.o", tag(apps, "apps"), tag(returns, "return")));
     let mut clang = Command::new("clang");
     clang
-        .args([
-            "-target",
-            "bpf",
-            "-O2",
-            "-std=gnu11",
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-            "-Wno-unused-function",
-        ])
+        .args(["-target", "bpf", "-O2", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function"])
         .args([
             "-Wno-unused-parameter",
             "-Wno-unused-const-variable",
@@ -210,10 +156,7 @@ fn compile(
         .arg(&object);
     run(&mut clang, "clang")?;
     // Keeps BTF, drops DWARF, which only makes the worker larger.
-    run(
-        Command::new("llvm-strip").arg("--strip-debug").arg(&object),
-        "llvm",
-    )?;
+    run(Command::new("llvm-strip").arg("--strip-debug").arg(&object), "llvm")?;
     Ok(object)
 }
 
@@ -227,10 +170,7 @@ fn capitalised(name: &str) -> String {
 
 fn run(command: &mut Command, package: &str) -> Result<()> {
     let status = command.status().with_context(|| {
-        format!(
-            "cannot run {:?}; install the package `{package}`",
-            command.get_program()
-        )
+        format!("cannot run {:?}; install the package `{package}`", command.get_program())
     })?;
     if !status.success() {
         bail!("{command:?} failed: {status}");

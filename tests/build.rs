@@ -29,20 +29,11 @@ fn main() {
     let program = PathBuf::from(out_dir).join("load");
     let mut reports = Vec::new();
     for compiler in COMPILERS {
-        match Command::new(compiler)
-            .args(FLAGS)
-            .arg("-o")
-            .arg(&program)
-            .arg("load/load.c")
-            .output()
-        {
+        match Command::new(compiler).args(FLAGS).arg("-o").arg(&program).arg("load/load.c").output() {
             Ok(output) if output.status.success() => return,
             Ok(output) => reports.push(format!("{compiler}: {}", String::from_utf8_lossy(&output.stderr))),
             Err(error) => reports.push(format!("{compiler}: {error}")),
         }
     }
-    panic!(
-        "cannot build tests/load/load.c; install clang or gcc:\n{}",
-        reports.join("\n")
-    );
+    panic!("cannot build tests/load/load.c; install clang or gcc:\n{}", reports.join("\n"));
 }

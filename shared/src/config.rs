@@ -70,8 +70,7 @@ impl Loaded {
     ///
     /// `listen_port`: the value of [`LISTEN_PORT`] in the environment; text that is no port is ignored.
     pub fn name_agent_port(&mut self, listen_port: &str) {
-        self.values
-            .extend(services::name_agent_port(listen_port, &mut self.config));
+        self.values.extend(services::name_agent_port(listen_port, &mut self.config));
     }
 }
 
@@ -93,11 +92,7 @@ impl Default for Config {
             update_every_s: None,
             pid_table_size: 0,
             btf_path: PathBuf::new(),
-            programs: Programs {
-                process: false,
-                network_viewer: false,
-                network_connections: false,
-            },
+            programs: Programs { process: false, network_viewer: false, network_connections: false },
             network_viewer,
             service_names: BTreeMap::new(),
         };
@@ -119,21 +114,13 @@ fn read(file: Option<PathBuf>, bytes: &[u8], overrides: Overrides, mut remarks: 
     values.extend(services::resolve(&name, &document, &mut config, &mut remarks));
     remarks.close_file(&name);
     if file.is_none() {
-        remarks.info(
-            &name,
-            "not found in any configuration directory; all options have their defaults",
-        );
+        remarks.info(&name, "not found in any configuration directory; all options have their defaults");
     } else if document == ini::Document::default() {
         remarks.info(&name, "contains no options; all options have their defaults");
     }
     let mut diagnostics = remarks.into_list();
     diagnostics.sort_by_key(|remark| remark.line);
-    Loaded {
-        file,
-        config,
-        diagnostics,
-        values,
-    }
+    Loaded { file, config, diagnostics, values }
 }
 
 #[cfg(test)]

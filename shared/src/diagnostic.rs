@@ -44,12 +44,7 @@ impl Diagnostic {
     }
 
     fn new(level: Level, file: impl Into<PathBuf>, line: Option<usize>, message: impl Into<String>) -> Self {
-        Self {
-            level,
-            file: file.into(),
-            line,
-            message: message.into(),
-        }
+        Self { level, file: file.into(), line, message: message.into() }
     }
 }
 

@@ -33,11 +33,7 @@ enum Shape {
     /// A word without asterisks.
     Exact(String),
     /// `prefix*inner*inner*suffix`; the ends may be empty, the inner parts are not.
-    Chain {
-        prefix: String,
-        inner: Vec<String>,
-        suffix: String,
-    },
+    Chain { prefix: String, inner: Vec<String>, suffix: String },
 }
 
 impl SimplePattern {
@@ -55,10 +51,7 @@ impl SimplePattern {
             };
             let (text, tail) = take_word(body);
             if !text.is_empty() {
-                words.push(Word {
-                    negative,
-                    shape: Shape::parse(&text),
-                });
+                words.push(Word { negative, shape: Shape::parse(&text) });
             }
             rest = tail.trim_start_matches(is_separator);
         }
@@ -94,26 +87,14 @@ impl Shape {
             return Self::Exact(word.to_owned());
         };
         let (middle, suffix) = tail.rsplit_once('*').unwrap_or(("", tail));
-        let inner = middle
-            .split('*')
-            .filter(|part| !part.is_empty())
-            .map(str::to_owned)
-            .collect();
-        Self::Chain {
-            prefix: prefix.to_owned(),
-            inner,
-            suffix: suffix.to_owned(),
-        }
+        let inner = middle.split('*').filter(|part| !part.is_empty()).map(str::to_owned).collect();
+        Self::Chain { prefix: prefix.to_owned(), inner, suffix: suffix.to_owned() }
     }
 
     fn fits(&self, name: &str) -> bool {
         let (prefix, inner, suffix) = match self {
             Self::Exact(word) => return name == word,
-            Self::Chain {
-                prefix,
-                inner,
-                suffix,
-            } => (prefix, inner, suffix),
+            Self::Chain { prefix, inner, suffix } => (prefix, inner, suffix),
         };
         let Some(mut rest) = name.strip_prefix(prefix.as_str()) else {
             return false;
@@ -205,10 +186,7 @@ mod tests {
         assert!(fits(r"Plex\ Media*", "Plex Media Server"));
         assert!(fits(r"\!important", "!important"));
         assert!(fits(r"back\\slash", r"back\slash"));
-        assert!(
-            fits(r"a\*", "abc"),
-            "an escaped asterisk remains a wildcard, as in Netdata"
-        );
+        assert!(fits(r"a\*", "abc"), "an escaped asterisk remains a wildcard, as in Netdata");
         assert!(fits("end\\", "end"), "a last lone backslash escapes nothing");
     }
 

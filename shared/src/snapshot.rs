@@ -24,11 +24,7 @@ pub struct Identity {
 impl Identity {
     /// The name up to the first NUL.
     pub fn name(&self) -> &[u8] {
-        let end = self
-            .comm
-            .iter()
-            .position(|&byte| byte == 0)
-            .unwrap_or(self.comm.len());
+        let end = self.comm.iter().position(|&byte| byte == 0).unwrap_or(self.comm.len());
         &self.comm[..end]
     }
 }

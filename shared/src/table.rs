@@ -259,12 +259,7 @@ impl Table {
                 return Err(TableError::UnknownEvent {
                     module: self.module.clone(),
                     event: event.clone(),
-                    known: self
-                        .events
-                        .iter()
-                        .map(|event| event.name.as_str())
-                        .collect::<Vec<_>>()
-                        .join(", "),
+                    known: self.events.iter().map(|event| event.name.as_str()).collect::<Vec<_>>().join(", "),
                 });
             }
         }
@@ -288,12 +283,7 @@ impl Table {
 
     /// Refuses a table that contradicts itself.
     fn check(&self) -> Result<(), TableError> {
-        let fail = |problem: String| {
-            Err(TableError::Inconsistent {
-                module: self.module.clone(),
-                problem,
-            })
-        };
+        let fail = |problem: String| Err(TableError::Inconsistent { module: self.module.clone(), problem });
         let mut names = BTreeSet::new();
         let mut dimensions = BTreeSet::new();
         let mut units: BTreeMap<&str, &str> = BTreeMap::new();
@@ -316,18 +306,13 @@ impl Table {
             if let Some(place) = &counter.chart
                 && !dimensions.insert((&place.id, &place.dimension))
             {
-                return fail(format!(
-                    "dimension `{}` is twice in `{}`",
-                    place.dimension, place.id
-                ));
+                return fail(format!("dimension `{}` is twice in `{}`", place.dimension, place.id));
             }
         }
         for difference in self.charts.iter().flat_map(|chart| &chart.differences) {
             for counter in [&difference.of, &difference.less] {
                 if self.slot(counter).is_none() {
-                    return fail(format!(
-                        "a difference names the counter `{counter}`, which does not exist"
-                    ));
+                    return fail(format!("a difference names the counter `{counter}`, which does not exist"));
                 }
             }
         }
@@ -366,29 +351,18 @@ mod tests {
     #[test]
     fn a_user_replaces_the_hooks_of_one_event_by_one_line() {
         let mut table = Table::of("process").unwrap();
-        table
-            .replace_hooks(r#"release.hooks = [ { function = "release_task_renamed" } ]"#)
-            .unwrap();
+        table.replace_hooks(r#"release.hooks = [ { function = "release_task_renamed" } ]"#).unwrap();
         let release = table.events.iter().find(|event| event.name == "release").unwrap();
         assert_eq!(release.hooks.len(), 1);
-        assert_eq!(
-            release.hooks[0].function,
-            Names(vec!["release_task_renamed".to_owned()])
-        );
+        assert_eq!(release.hooks[0].function, Names(vec!["release_task_renamed".to_owned()]));
     }
 
     #[test]
     fn a_wrong_replacement_says_what_is_wrong_and_changes_nothing() {
         let mut table = Table::of("process").unwrap();
         let unknown = table.replace_hooks(r#"reed.hooks = []"#).unwrap_err().to_string();
-        assert!(
-            unknown.contains("no event `reed`") && unknown.contains("read"),
-            "{unknown}"
-        );
-        let shape = table
-            .replace_hooks(r#"read.hooks = [ { fprobe = "x" } ]"#)
-            .unwrap_err()
-            .to_string();
+        assert!(unknown.contains("no event `reed`") && unknown.contains("read"), "{unknown}");
+        let shape = table.replace_hooks(r#"read.hooks = [ { fprobe = "x" } ]"#).unwrap_err().to_string();
         assert!(shape.contains("fprobe"), "{shape}");
         assert_eq!(table.events.len(), Table::of("process").unwrap().events.len());
     }

@@ -180,10 +180,7 @@ mod tests {
             identities: vec![identity],
             values: vec![1, 2, u64::MAX],
             unattributed: vec![0, 0, 5],
-            missed: Missed {
-                no_row: 5,
-                ..Missed::default()
-            },
+            missed: Missed { no_row: 5, ..Missed::default() },
         })
     }
 
@@ -208,16 +205,10 @@ mod tests {
     fn another_version_and_trailing_bytes_are_refused() {
         let mut frame = encode(&snapshot()).unwrap();
         frame.push(0);
-        assert!(matches!(
-            decode::<ToSupervisor>(&frame),
-            Err(WireError::Trailing(1))
-        ));
+        assert!(matches!(decode::<ToSupervisor>(&frame), Err(WireError::Trailing(1))));
         frame.pop();
         frame[0] = VERSION + 1;
-        assert!(matches!(
-            decode::<ToSupervisor>(&frame),
-            Err(WireError::Version(_))
-        ));
+        assert!(matches!(decode::<ToSupervisor>(&frame), Err(WireError::Version(_))));
     }
 
     #[test]

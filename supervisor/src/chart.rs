@@ -124,11 +124,7 @@ pub struct Charts {
 impl Charts {
     /// The charts that the table has in this mode, without those of events that the plan could not attach.
     pub fn new(table: &Table, load_mode: LoadMode, plan: &Plan, apps: bool) -> Self {
-        let mut charts = Charts {
-            charts: Vec::new(),
-            app_slots: Vec::new(),
-            drawn: Vec::new(),
-        };
+        let mut charts = Charts { charts: Vec::new(), app_slots: Vec::new(), drawn: Vec::new() };
         for heading in &table.charts {
             let system = system_dimensions(table, heading, load_mode, plan);
             if !system.is_empty() {
@@ -164,11 +160,7 @@ impl Charts {
         self.charts.push(Chart {
             id: heading.id.clone(),
             title: heading.title.clone(),
-            unit: heading
-                .unit
-                .clone()
-                .or(unit.map(|counter| counter.unit.clone()))
-                .unwrap_or_default(),
+            unit: heading.unit.clone().or(unit.map(|counter| counter.unit.clone())).unwrap_or_default(),
             family: heading.family.clone(),
             shape,
             priority: heading.priority,
@@ -188,9 +180,7 @@ impl Charts {
             for (chart, slot) in self.charts.iter_mut().zip(&self.app_slots) {
                 if let Some(slot) = slot {
                     let source = Source::Group(group, *slot);
-                    chart
-                        .dimensions
-                        .push(Dimension::new(&names[group], "", Algorithm::Incremental, source));
+                    chart.dimensions.push(Dimension::new(&names[group], "", Algorithm::Incremental, source));
                 }
             }
         }
@@ -208,18 +198,11 @@ fn counted<'a>(
 ) -> impl Iterator<Item = (usize, &'a shared::table::Counter)> {
     let of_event =
         |event: &'a shared::table::Event| event.counters.iter().map(move |counter| (event, counter));
-    table
-        .events
-        .iter()
-        .flat_map(of_event)
-        .enumerate()
-        .filter_map(move |(slot, (event, counter))| {
-            let attached = plan
-                .events
-                .iter()
-                .any(|planned| planned.event == event.name && !planned.attached.is_empty());
-            (attached && counter.mode.exists_in(load_mode)).then_some((slot, counter))
-        })
+    table.events.iter().flat_map(of_event).enumerate().filter_map(move |(slot, (event, counter))| {
+        let attached =
+            plan.events.iter().any(|planned| planned.event == event.name && !planned.attached.is_empty());
+        (attached && counter.mode.exists_in(load_mode)).then_some((slot, counter))
+    })
 }
 
 fn system_dimensions(table: &Table, heading: &Heading, load_mode: LoadMode, plan: &Plan) -> Vec<Dimension> {
@@ -228,29 +211,18 @@ fn system_dimensions(table: &Table, heading: &Heading, load_mode: LoadMode, plan
         let Some(place) = counter.chart.as_ref().filter(|place| place.id == heading.id) else {
             continue;
         };
-        let mut dimension = Dimension::new(
-            &place.dimension,
-            &place.name,
-            Algorithm::Incremental,
-            Source::System(slot),
-        );
+        let mut dimension =
+            Dimension::new(&place.dimension, &place.name, Algorithm::Incremental, Source::System(slot));
         dimension.multiplier = if place.negative { -1 } else { 1 };
         dimensions.push(dimension);
     }
     let slot_of = |name: &str| {
-        counted(table, load_mode, plan)
-            .find(|(_, counter)| counter.name == name)
-            .map(|(slot, _)| slot)
+        counted(table, load_mode, plan).find(|(_, counter)| counter.name == name).map(|(slot, _)| slot)
     };
     for difference in &heading.differences {
         if let (Some(of), Some(less)) = (slot_of(&difference.of), slot_of(&difference.less)) {
             let source = Source::Difference(of, less);
-            dimensions.push(Dimension::new(
-                &difference.dimension,
-                "",
-                Algorithm::Absolute,
-                source,
-            ));
+            dimensions.push(Dimension::new(&difference.dimension, "", Algorithm::Absolute, source));
         }
     }
     dimensions

@@ -93,16 +93,9 @@ fn wait_for_end(input: bool, output: bool) -> String {
             Ok(_) => {}
         }
         let told = |place: usize, wanted: PollFlags| {
-            fds.get(place)
-                .and_then(PollFd::revents)
-                .is_some_and(|flags| flags.intersects(wanted))
+            fds.get(place).and_then(PollFd::revents).is_some_and(|flags| flags.intersects(wanted))
         };
-        if output
-            && told(
-                usize::from(input),
-                PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL,
-            )
-        {
+        if output && told(usize::from(input), PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL) {
             return "the reader of standard output is gone".to_owned();
         }
         if input && told(0, PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {

@@ -21,9 +21,7 @@ pub fn mark() -> Option<UnixListener> {
                 .and_then(|stream| getsockopt(&stream, sockopt::PeerCredentials).ok())
                 .map(|peer| peer.pid());
             let pid = pid.map_or_else(|| "unknown pid".to_owned(), |pid| format!("pid {pid}"));
-            log::warning(format!(
-                "another instance runs ({pid}); both count correctly, and both cost"
-            ));
+            log::warning(format!("another instance runs ({pid}); both count correctly, and both cost"));
             None
         }
         Err(error) => {

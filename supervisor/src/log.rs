@@ -20,10 +20,7 @@ pub fn line(level: LogLevel, origin: &str, message: impl Display) {
     // One line is one event: whatever a message quotes cannot start another.
     let message = message.to_string().replace(|c: char| c.is_control(), " ");
     // Nothing can be done about a log that cannot be written.
-    let _ = writeln!(
-        std::io::stderr().lock(),
-        "{now}: ebpf.plugin {level} : {origin} : {message}"
-    );
+    let _ = writeln!(std::io::stderr().lock(), "{now}: ebpf.plugin {level} : {origin} : {message}");
 }
 
 /// Life cycle.

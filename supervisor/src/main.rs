@@ -71,9 +71,7 @@ fn run(cli: &Cli) -> Result<()> {
 
 /// The slower of what the agent asks for and what the file says; one second if neither says anything.
 fn update_every_s(cli: &Cli, config: &Config) -> u32 {
-    cli.update_every
-        .unwrap_or(1)
-        .max(config.update_every_s.unwrap_or(1))
+    cli.update_every.unwrap_or(1).max(config.update_every_s.unwrap_or(1))
 }
 
 fn supervise(
@@ -87,9 +85,7 @@ fn supervise(
     events::watch_signals(sender.clone()).context("cannot watch for signals")?;
     events::watch_ends(sender.clone()).context("cannot watch standard input and output")?;
     let (processes, running) = applications(dirs, &loaded.config);
-    let groups = processes
-        .as_ref()
-        .map_or(0, |processes| processes.groups().groups().len());
+    let groups = processes.as_ref().map_or(0, |processes| processes.groups().groups().len());
     let program = worker_program()?;
     let mut modules = Vec::new();
     for table in tables(dirs, &loaded.config)? {
@@ -100,16 +96,8 @@ fn supervise(
         modules.push(module);
     }
     let iterations = if cli.once { Some(1) } else { cli.iterations };
-    let supervisor = Supervisor {
-        modules,
-        processes,
-        output,
-        update_every,
-        iterations,
-        program,
-        sender,
-        events,
-    };
+    let supervisor =
+        Supervisor { modules, processes, output, update_every, iterations, program, sender, events };
     log::info(format!("ends: {}", supervisor.run()));
     Ok(())
 }
@@ -150,19 +138,12 @@ fn tables(dirs: &ConfigDirs, config: &Config) -> Result<Vec<(Table, Option<Strin
 
 /// The text of the user's `ebpf.d/<module>.toml`, if it is sound; it replaces hooks of `table`.
 fn hook_overrides(dirs: &ConfigDirs, table: &mut Table) -> Option<String> {
-    let file = dirs
-        .user
-        .as_ref()?
-        .join("ebpf.d")
-        .join(format!("{}.toml", table.module));
+    let file = dirs.user.as_ref()?.join("ebpf.d").join(format!("{}.toml", table.module));
     let text = match std::fs::read_to_string(&file) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
         Err(error) => {
-            log::error(format!(
-                "cannot read {}: {error}; the built-in hooks are used",
-                file.display()
-            ));
+            log::error(format!("cannot read {}: {error}; the built-in hooks are used", file.display()));
             return None;
         }
     };
@@ -172,10 +153,7 @@ fn hook_overrides(dirs: &ConfigDirs, table: &mut Table) -> Option<String> {
             Some(text)
         }
         Err(error) => {
-            log::error(format!(
-                "{}: {error}; the built-in hooks are used",
-                file.display()
-            ));
+            log::error(format!("{}: {error}; the built-in hooks are used", file.display()));
             None
         }
     }
@@ -198,11 +176,7 @@ fn worker_program() -> Result<PathBuf> {
     let own = std::env::current_exe().context("cannot find the path of this program")?;
     let worker = own.parent().unwrap_or(Path::new("/")).join("ebpf-worker");
     if !worker.is_file() {
-        anyhow::bail!(
-            "{} is missing; it is installed beside {}",
-            worker.display(),
-            own.display()
-        );
+        anyhow::bail!("{} is missing; it is installed beside {}", worker.display(), own.display());
     }
     Ok(worker)
 }

@@ -38,14 +38,7 @@ impl Module {
     ) -> Result<Self> {
         let worker = Worker::start(program, &table.worker, next_number(), 0, events.clone())?;
         let totals = Totals::new(table.counters().count(), groups);
-        Ok(Module {
-            table,
-            order,
-            worker,
-            totals,
-            charts: None,
-            fresh: false,
-        })
+        Ok(Module { table, order, worker, totals, charts: None, fresh: false })
     }
 
     /// The module's name.
@@ -60,9 +53,7 @@ impl Module {
 
     /// Makes groups that have processes already drawn from the start, so that their first burst is not their first value.
     pub fn expect_groups(&mut self, groups: &[shared::apps::GroupId]) {
-        groups
-            .iter()
-            .for_each(|group| self.totals.expect_group(group.index()));
+        groups.iter().for_each(|group| self.totals.expect_group(group.index()));
     }
 
     /// Whether its worker is still loading for the first time.
@@ -88,10 +79,7 @@ impl Module {
         if !matches!(self.worker.state, State::Ready { collecting: false }) {
             return;
         }
-        let order = ToWorker::Collect {
-            tick,
-            merged_epoch: self.totals.merged_epoch(),
-        };
+        let order = ToWorker::Collect { tick, merged_epoch: self.totals.merged_epoch() };
         if self.worker.send(&order).is_ok() {
             self.worker.state = State::Ready { collecting: true };
         }
@@ -120,11 +108,7 @@ impl Module {
 
     fn ready(&mut self, plan: &Plan) {
         self.worker.state = State::Ready { collecting: false };
-        let counted = plan
-            .events
-            .iter()
-            .filter(|event| !event.attached.is_empty())
-            .count();
+        let counted = plan.events.iter().filter(|event| !event.attached.is_empty()).count();
         let text = format!(
             "{} of {} events are counted, {} objects, {} kB of maps",
             counted,
@@ -133,24 +117,12 @@ impl Module {
             plan.map_bytes / 1000,
         );
         log::line(LogLevel::Info, self.name(), text);
-        let hooks: Vec<String> = plan
-            .events
-            .iter()
-            .map(|event| format!("{} {}", event.event, kinds(event)))
-            .collect();
-        log::line(
-            LogLevel::Info,
-            self.name(),
-            format!("hooks: {}", hooks.join(", ")),
-        );
+        let hooks: Vec<String> =
+            plan.events.iter().map(|event| format!("{} {}", event.event, kinds(event))).collect();
+        log::line(LogLevel::Info, self.name(), format!("hooks: {}", hooks.join(", ")));
         // A later worker may have a poorer plan; what the agent was told stays.
         if self.charts.is_none() {
-            self.charts = Some(Charts::new(
-                &self.table,
-                self.order.load_mode,
-                plan,
-                self.order.apps,
-            ));
+            self.charts = Some(Charts::new(&self.table, self.order.load_mode, plan, self.order.apps));
         }
     }
 
@@ -176,13 +148,7 @@ impl Module {
             return;
         }
         let failures = self.worker.failures_in_a_row();
-        match Worker::start(
-            program,
-            &self.table.worker,
-            next_number(),
-            failures,
-            events.clone(),
-        ) {
+        match Worker::start(program, &self.table.worker, next_number(), failures, events.clone()) {
             Ok(worker) => {
                 self.worker = worker;
                 self.totals.worker_replaced();
@@ -230,11 +196,7 @@ fn kinds(event: &PlannedEvent) -> String {
     if counts.is_empty() {
         return "none".to_owned();
     }
-    counts
-        .iter()
-        .map(|(kind, count)| format!("{kind} ×{count}"))
-        .collect::<Vec<_>>()
-        .join(" + ")
+    counts.iter().map(|(kind, count)| format!("{kind} ×{count}")).collect::<Vec<_>>().join(" + ")
 }
 
 fn kind(message: &ToSupervisor) -> &'static str {

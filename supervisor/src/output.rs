@@ -26,11 +26,7 @@ pub struct Terminal<W> {
 impl<W: Write> Terminal<W> {
     /// Draws on `out`.
     pub fn new(out: W) -> Self {
-        Terminal {
-            out,
-            rows: Vec::new(),
-            last: Instant::now(),
-        }
+        Terminal { out, rows: Vec::new(), last: Instant::now() }
     }
 }
 
@@ -40,8 +36,7 @@ const CLEAR: &str = "\x1b[2J\x1b[H";
 impl<W: Write> Output for Terminal<W> {
     fn publish(&mut self, charts: &[Chart]) -> io::Result<()> {
         let seconds = self.last.elapsed().as_secs_f64().max(0.001);
-        self.rows
-            .extend(charts.iter().map(|chart| row_of(chart, seconds)));
+        self.rows.extend(charts.iter().map(|chart| row_of(chart, seconds)));
         Ok(())
     }
 
@@ -72,11 +67,7 @@ fn row_of(chart: &Chart, seconds: f64) -> String {
         .iter()
         .take(SHOWN)
         .map(|dimension| {
-            let name = if dimension.name.is_empty() {
-                &dimension.id
-            } else {
-                &dimension.name
-            };
+            let name = if dimension.name.is_empty() { &dimension.id } else { &dimension.name };
             match dimension.algorithm {
                 Algorithm::Absolute => format!("{name} {}", dimension.grown),
                 Algorithm::Incremental => {
@@ -114,11 +105,7 @@ pub struct Once<W> {
 impl<W: Write> Once<W> {
     /// Prints on `out`, as JSON or as text.
     pub fn new(out: W, json: bool) -> Self {
-        Once {
-            out,
-            json,
-            charts: Vec::new(),
-        }
+        Once { out, json, charts: Vec::new() }
     }
 }
 
@@ -163,11 +150,7 @@ impl<W: Write> Output for Once<W> {
 fn of_interval(chart: &Chart) -> ChartOfInterval<'_> {
     let dimensions = chart.dimensions.iter().map(|dimension| DimensionOfInterval {
         id: &dimension.id,
-        name: if dimension.name.is_empty() {
-            &dimension.id
-        } else {
-            &dimension.name
-        },
+        name: if dimension.name.is_empty() { &dimension.id } else { &dimension.name },
         value: dimension.grown,
     });
     ChartOfInterval {

@@ -28,11 +28,7 @@ struct Known {
 impl<W: Write> Protocol<W> {
     /// `update_every_s`: seconds between two samples, as every CHART line says.
     pub fn new(out: W, update_every_s: u32) -> Self {
-        Protocol {
-            out,
-            update_every_s,
-            known: HashMap::new(),
-        }
+        Protocol { out, update_every_s, known: HashMap::new() }
     }
 
     /// Announces what is new in `charts`, with a first value of zero, then sets the values of all.
@@ -41,11 +37,8 @@ impl<W: Write> Protocol<W> {
     /// Fails when the agent has gone (EPIPE).
     pub fn publish(&mut self, charts: &[Chart]) -> io::Result<()> {
         for chart in charts {
-            let fresh: Vec<&Dimension> = chart
-                .dimensions
-                .iter()
-                .filter(|dimension| !self.knows(chart, dimension))
-                .collect();
+            let fresh: Vec<&Dimension> =
+                chart.dimensions.iter().filter(|dimension| !self.knows(chart, dimension)).collect();
             if !fresh.is_empty() {
                 self.announce(chart, &fresh)?;
                 self.set(chart, &fresh, |_| 0)?;
@@ -59,9 +52,7 @@ impl<W: Write> Protocol<W> {
     }
 
     fn knows(&self, chart: &Chart, dimension: &Dimension) -> bool {
-        self.known
-            .get(&chart.id)
-            .is_some_and(|known| known.dimensions.contains(&dimension.id))
+        self.known.get(&chart.id).is_some_and(|known| known.dimensions.contains(&dimension.id))
     }
 
     /// CHART, and DIMENSION for those that the agent does not know.
@@ -88,11 +79,7 @@ impl<W: Write> Protocol<W> {
                 Algorithm::Incremental => "incremental",
             };
             let (id, name) = (word(&dimension.id), text(&dimension.name));
-            writeln!(
-                self.out,
-                "DIMENSION {id} '{name}' {algorithm} {} 1",
-                dimension.multiplier
-            )?;
+            writeln!(self.out, "DIMENSION {id} '{name}' {algorithm} {} 1", dimension.multiplier)?;
             known.dimensions.insert(dimension.id.clone());
         }
         Ok(())
@@ -119,10 +106,7 @@ impl<W: Write> Protocol<W> {
                 now.duration_since(last).as_micros().max(1)
             )?,
         }
-        for dimension in dimensions
-            .iter()
-            .filter(|dimension| known.dimensions.contains(&dimension.id))
-        {
+        for dimension in dimensions.iter().filter(|dimension| known.dimensions.contains(&dimension.id)) {
             writeln!(self.out, "SET {} = {}", word(&dimension.id), value(dimension))?;
         }
         writeln!(self.out, "END")
@@ -131,10 +115,7 @@ impl<W: Write> Protocol<W> {
 
 /// An id: what would end the word, or mean something else, becomes an underscore.
 fn word(id: &str) -> String {
-    id.replace(
-        |c: char| c.is_whitespace() || c.is_control() || "'\"=\\".contains(c),
-        "_",
-    )
+    id.replace(|c: char| c.is_whitespace() || c.is_control() || "'\"=\\".contains(c), "_")
 }
 
 /// Text between single quotes.

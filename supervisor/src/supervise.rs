@@ -87,9 +87,7 @@ impl<O: Output> Supervisor<O> {
     /// Handles what happens until `deadline`, or until `wanted` says that there is nothing more to wait for.
     fn handle_until(&mut self, deadline: Instant, wanted: impl Fn(&[Module]) -> bool) -> Result<(), Stop> {
         while wanted(&self.modules) {
-            let Some(left) = deadline
-                .checked_duration_since(Instant::now())
-                .filter(|left| !left.is_zero())
+            let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
             else {
                 return Ok(());
             };
@@ -126,11 +124,7 @@ impl<O: Output> Supervisor<O> {
     }
 
     fn receive(&mut self, worker: u64, bytes: &[u8]) -> Result<(), Stop> {
-        let Some(module) = self
-            .modules
-            .iter_mut()
-            .find(|module| module.worker_number() == worker)
-        else {
+        let Some(module) = self.modules.iter_mut().find(|module| module.worker_number() == worker) else {
             return Ok(()); // of a worker that was buried
         };
         match module.receive(bytes, self.processes.as_mut()) {
@@ -143,16 +137,11 @@ impl<O: Output> Supervisor<O> {
     }
 
     fn module_of(&mut self, worker: u64) -> Option<&mut Module> {
-        self.modules
-            .iter_mut()
-            .find(|module| module.worker_number() == worker)
+        self.modules.iter_mut().find(|module| module.worker_number() == worker)
     }
 
     fn draw(&mut self, always: bool) -> Result<(), Stop> {
-        let names = self
-            .processes
-            .as_ref()
-            .map_or(&[][..], |processes| processes.groups().groups());
+        let names = self.processes.as_ref().map_or(&[][..], |processes| processes.groups().groups());
         for module in &mut self.modules {
             if let Some(charts) = module.draw(names, always) {
                 self.output.publish(&charts.charts).map_err(gone)?;

@@ -79,11 +79,7 @@ impl Totals {
             return Ok(false);
         }
         self.merged_epoch = snapshot.epoch;
-        for row in snapshot
-            .values
-            .chunks_exact(self.counters)
-            .chain([snapshot.unattributed.as_slice()])
-        {
+        for row in snapshot.values.chunks_exact(self.counters).chain([snapshot.unattributed.as_slice()]) {
             add(&mut self.system, row);
         }
         self.missed.no_row += snapshot.missed.no_row;
@@ -99,17 +95,10 @@ impl Totals {
     fn check(&self, snapshot: &Snapshot) -> Result<(), MergeError> {
         let (rows, values) = (snapshot.identities.len(), snapshot.values.len());
         if values != rows * self.counters || snapshot.unattributed.len() != self.counters {
-            return Err(MergeError::Shape {
-                rows,
-                values,
-                counters: self.counters,
-            });
+            return Err(MergeError::Shape { rows, values, counters: self.counters });
         }
         if snapshot.epoch != self.merged_epoch && snapshot.epoch != self.merged_epoch + 1 {
-            return Err(MergeError::Order {
-                got: snapshot.epoch,
-                merged: self.merged_epoch,
-            });
+            return Err(MergeError::Order { got: snapshot.epoch, merged: self.merged_epoch });
         }
         Ok(())
     }
@@ -144,10 +133,7 @@ impl Totals {
 
     /// Groups to draw: those that were ever charged.
     pub fn groups_seen(&self) -> impl Iterator<Item = usize> {
-        self.seen
-            .iter()
-            .enumerate()
-            .filter_map(|(group, &seen)| seen.then_some(group))
+        self.seen.iter().enumerate().filter_map(|(group, &seen)| seen.then_some(group))
     }
 
     /// Makes a group drawn although it has done nothing yet.
@@ -195,10 +181,7 @@ mod tests {
             identities: vec![row(10, "cat"), row(11, "dog")],
             values: vec![1, 2, 30, 40],
             unattributed: vec![500, 0],
-            missed: Missed {
-                no_row: 500,
-                ..Missed::default()
-            },
+            missed: Missed { no_row: 500, ..Missed::default() },
         }
     }
 
@@ -217,12 +200,7 @@ mod tests {
             let sum: u64 = (0..groups).map(|group| totals.group(group, slot)).sum();
             assert_eq!(sum, totals.system(slot));
         }
-        let cats = processes
-            .groups()
-            .groups()
-            .iter()
-            .position(|name| name == "cats")
-            .unwrap();
+        let cats = processes.groups().groups().iter().position(|name| name == "cats").unwrap();
         assert_eq!((totals.group(cats, 0), totals.group(cats, 1)), (1, 2));
         assert_eq!((totals.system(0), totals.system(1)), (531, 42));
     }
@@ -233,10 +211,7 @@ mod tests {
         assert_eq!(totals.merge(&snapshot(1), None), Ok(true));
         assert_eq!(totals.merge(&snapshot(1), None), Ok(false));
         assert_eq!(totals.system(0), 531);
-        assert_eq!(
-            totals.merge(&snapshot(3), None),
-            Err(MergeError::Order { got: 3, merged: 1 })
-        );
+        assert_eq!(totals.merge(&snapshot(3), None), Err(MergeError::Order { got: 3, merged: 1 }));
         totals.worker_replaced();
         assert_eq!(totals.merge(&snapshot(1), None), Ok(true));
         assert_eq!(totals.system(0), 1062);
@@ -247,10 +222,7 @@ mod tests {
         let mut totals = Totals::new(2, 0);
         let mut wrong = snapshot(1);
         wrong.values.pop();
-        assert!(matches!(
-            totals.merge(&wrong, None),
-            Err(MergeError::Shape { .. })
-        ));
+        assert!(matches!(totals.merge(&wrong, None), Err(MergeError::Shape { .. })));
         assert_eq!(totals.system(0), 0);
     }
 }

@@ -96,9 +96,7 @@ impl Worker {
     /// Sends an order. A worker that cannot be reached is about to be reported as closed.
     pub fn send(&self, order: &ToWorker) -> Result<()> {
         let orders = self.orders.as_ref().context("the worker has not arrived")?;
-        orders
-            .send(&wire::encode(order)?)
-            .context("the worker cannot be reached")
+        orders.send(&wire::encode(order)?).context("the worker cannot be reached")
     }
 
     /// It delivered a snapshot: what went wrong before does not count any more.
@@ -118,19 +116,14 @@ impl Worker {
     /// Returns how it ended, as text.
     pub fn bury(&mut self) -> String {
         self.orders = None;
-        let end = self.child.take().map_or_else(
-            || "it never started".to_owned(),
-            |child| end_of(child, Duration::ZERO),
-        );
-        let delay = if self.delivered {
-            Duration::from_millis(200)
-        } else {
-            delay_after(self.failures_in_a_row)
-        };
+        let end = self
+            .child
+            .take()
+            .map_or_else(|| "it never started".to_owned(), |child| end_of(child, Duration::ZERO));
+        let delay =
+            if self.delivered { Duration::from_millis(200) } else { delay_after(self.failures_in_a_row) };
         self.failures_in_a_row += 1;
-        self.state = State::BackingOff {
-            until: Instant::now() + delay,
-        };
+        self.state = State::BackingOff { until: Instant::now() + delay };
         end
     }
 
@@ -139,10 +132,7 @@ impl Worker {
         if self.orders.is_some() {
             return false;
         }
-        let ended = self
-            .child
-            .as_mut()
-            .is_some_and(|child| matches!(child.try_wait(), Ok(Some(_)) | Err(_)));
+        let ended = self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_)) | Err(_)));
         if ended {
             // Somebody has to arrive, or the thread waits for ever; it then finds the channel closed.
             drop(IpcSender::<Hello>::connect(std::mem::take(&mut self.rendezvous)));
@@ -177,26 +167,13 @@ fn end_of(mut child: Child, patience: Duration) -> String {
         }
     }
     let _ = child.kill();
-    child
-        .wait()
-        .map_or_else(|error| format!("unknown: {error}"), |status| status.to_string())
+    child.wait().map_or_else(|error| format!("unknown: {error}"), |status| status.to_string())
 }
 
 /// A worker's thread: waits for it to arrive, then passes on what it sends, until it ends.
 fn forward(server: IpcOneShotServer<Hello>, worker: u64, events: &Sender<Event>) {
-    if let Ok((
-        _,
-        Hello {
-            to_worker,
-            from_worker,
-        },
-    )) = server.accept()
-        && events
-            .send(Event::Connected {
-                worker,
-                orders: to_worker,
-            })
-            .is_ok()
+    if let Ok((_, Hello { to_worker, from_worker })) = server.accept()
+        && events.send(Event::Connected { worker, orders: to_worker }).is_ok()
     {
         while let Ok(bytes) = from_worker.recv() {
             if events.send(Event::Frame { worker, bytes }).is_err() {

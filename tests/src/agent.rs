@@ -63,12 +63,7 @@ impl Data {
     /// Sum of all seconds of one dimension, by its name. `None` without such a dimension.
     pub fn sum(&self, label: &str) -> Option<f64> {
         let column = self.labels.iter().position(|known| known == label)?;
-        Some(
-            self.rows
-                .iter()
-                .filter_map(|(_, values)| values.get(column).copied().flatten())
-                .sum(),
-        )
+        Some(self.rows.iter().filter_map(|(_, values)| values.get(column).copied().flatten()).sum())
     }
 }
 
@@ -77,20 +72,12 @@ impl Agent {
     ///
     /// `enabled`: `[plugins] ebpf`. The two texts become files of its configuration directory.
     pub fn start(enabled: bool, ebpf_conf: &str, apps_groups: &str) -> Result<Agent> {
-        Agent::start_with(
-            &program_directory()?.join("supervisor"),
-            enabled,
-            ebpf_conf,
-            apps_groups,
-        )
+        Agent::start_with(&program_directory()?.join("supervisor"), enabled, ebpf_conf, apps_groups)
     }
 
     /// [`Agent::start`] with another program as `ebpf.plugin`.
     pub fn start_with(plugin: &Path, enabled: bool, ebpf_conf: &str, apps_groups: &str) -> Result<Agent> {
-        ensure!(
-            Path::new(PROGRAM).exists(),
-            "no {PROGRAM}; install the package netdata-core"
-        );
+        ensure!(Path::new(PROGRAM).exists(), "no {PROGRAM}; install the package netdata-core");
         let directory = tempfile::tempdir().context("cannot create a temporary directory")?;
         let root = directory.path();
         for name in ["etc", "cache", "lib", "log", "run", "plugins"] {
@@ -100,10 +87,7 @@ impl Agent {
         write_file(&root.join("etc/.opt-out-from-anonymous-statistics"), "")?;
         write_file(&root.join("etc/ebpf.conf"), ebpf_conf)?;
         write_file(&root.join("etc/apps_groups.conf"), apps_groups)?;
-        write_file(
-            &root.join("etc/netdata.conf"),
-            &configuration(root, port, enabled),
-        )?;
+        write_file(&root.join("etc/netdata.conf"), &configuration(root, port, enabled))?;
         symlink(plugin, root.join("plugins").join(PLUGIN)).context("cannot link ebpf.plugin")?;
         let out = fs::File::create(root.join("log/out"))?;
         let child = Command::new(PROGRAM)
@@ -119,14 +103,8 @@ impl Agent {
             .stderr(out)
             .spawn()
             .with_context(|| format!("cannot start {PROGRAM}"))?;
-        let mut agent = Agent {
-            child,
-            port,
-            directory,
-        };
-        agent.wait("its web server", START_LIMIT, |agent| {
-            Ok(agent.get("/api/v1/info").is_ok())
-        })?;
+        let mut agent = Agent { child, port, directory };
+        agent.wait("its web server", START_LIMIT, |agent| Ok(agent.get("/api/v1/info").is_ok()))?;
         Ok(agent)
     }
 
@@ -138,50 +116,33 @@ impl Agent {
     /// Process ids of the `ebpf.plugin` that it runs now; the agent has helpers of its own, too.
     pub fn plugin_pids(&self) -> Result<Vec<u32>> {
         let pids = children(self.child.id())?;
-        Ok(pids
-            .into_iter()
-            .filter(|&pid| process(pid).is_some_and(|plugin| plugin.comm == PLUGIN))
-            .collect())
+        Ok(pids.into_iter().filter(|&pid| process(pid).is_some_and(|plugin| plugin.comm == PLUGIN)).collect())
     }
 
     /// Answer of `/api/v1/charts`: the object `charts`, by id.
     pub fn charts(&self) -> Result<serde_json::Map<String, Value>> {
         let answer = self.get("/api/v1/charts")?;
-        answer["charts"]
-            .as_object()
-            .cloned()
-            .context("/api/v1/charts has no object `charts`")
+        answer["charts"].as_object().cloned().context("/api/v1/charts has no object `charts`")
     }
 
     /// Everything the agent has of `chart`, one row per second, oldest first.
     pub fn data(&self, chart: &str) -> Result<Data> {
         // No `points`: the agent answers with its own resolution, one row per second.
-        self.data_from(&format!(
-            "/api/v1/data?chart={chart}&after=-900&format=json&gtime=0"
-        ))
+        self.data_from(&format!("/api/v1/data?chart={chart}&after=-900&format=json&gtime=0"))
     }
 
     fn data_from(&self, path: &str) -> Result<Data> {
         let answer = self.get(path)?;
-        let labels = answer["labels"]
-            .as_array()
-            .with_context(|| format!("{path} has no labels: {answer}"))?;
-        let labels = labels
-            .iter()
-            .skip(1)
-            .map(|label| label.as_str().unwrap_or_default().to_owned())
-            .collect();
-        let rows = answer["data"]
-            .as_array()
-            .with_context(|| format!("{path} has no data"))?;
+        let labels =
+            answer["labels"].as_array().with_context(|| format!("{path} has no labels: {answer}"))?;
+        let labels =
+            labels.iter().skip(1).map(|label| label.as_str().unwrap_or_default().to_owned()).collect();
+        let rows = answer["data"].as_array().with_context(|| format!("{path} has no data"))?;
         let mut rows: Vec<(i64, Vec<Option<f64>>)> = rows
             .iter()
             .filter_map(|row| {
                 let row = row.as_array()?;
-                Some((
-                    row.first()?.as_i64()?,
-                    row.iter().skip(1).map(Value::as_f64).collect(),
-                ))
+                Some((row.first()?.as_i64()?, row.iter().skip(1).map(Value::as_f64).collect()))
             })
             .collect();
         rows.sort_by_key(|(second, _)| *second);
@@ -250,28 +211,19 @@ impl Drop for Agent {
 
 /// What the agent says of itself in a private, minimal installation, for instance its web server about queries
 /// older than its database. The plugin's own lines do not start with `netdata`.
-const OWN_TROUBLES: [&str; 3] = [
-    "netdata ERROR : MAIN",
-    "netdata ERROR : STATSD",
-    "netdata ERROR : WEB_SERVER",
-];
+const OWN_TROUBLES: [&str; 3] =
+    ["netdata ERROR : MAIN", "netdata ERROR : STATSD", "netdata ERROR : WEB_SERVER"];
 
 /// Lines of an `error.log` by which the agent or the plugin says that something is wrong with the plugin.
 pub fn complaints(log: &str) -> Vec<&str> {
     let says = |line: &str, words: &[&str]| words.iter().any(|word| line.contains(word));
     let bad = |line: &&str| says(line, &[" ERROR ", " FATAL ", "Disabling"]);
-    log.lines()
-        .filter(bad)
-        .filter(|line| !says(line, &OWN_TROUBLES))
-        .collect()
+    log.lines().filter(bad).filter(|line| !says(line, &OWN_TROUBLES)).collect()
 }
 
 fn configuration(root: &Path, port: u16, enabled: bool) -> String {
     let root = root.display();
-    let others: String = OTHER_PLUGINS
-        .iter()
-        .map(|plugin| format!("    {plugin} = no\n"))
-        .collect();
+    let others: String = OTHER_PLUGINS.iter().map(|plugin| format!("    {plugin} = no\n")).collect();
     let ebpf = if enabled { "yes" } else { "no" };
     format!(
         "[global]\n    run as user = root\n    hostname = ebpf-test\n\

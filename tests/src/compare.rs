@@ -24,129 +24,42 @@ const fn both(
     chart: &'static str,
     dimension: &'static str,
 ) -> Counter {
-    Counter {
-        name,
-        of,
-        apps: Some(apps),
-        system: Some((chart, dimension)),
-        only_return: false,
-    }
+    Counter { name, of, apps: Some(apps), system: Some((chart, dimension)), only_return: false }
 }
 
 /// Every counter with its charts, as `reference/charts.md` sections 2 and 4 name them.
 pub const COUNTERS: [Counter; 18] = [
-    both(
-        "open",
-        |e| e.open,
-        "apps.file_open",
-        "ebpf.file_descriptor",
-        "do_sys_open",
-    ),
-    both(
-        "close",
-        |e| e.close,
-        "apps.file_closed",
-        "ebpf.file_descriptor",
-        "__close_fd",
-    ),
-    both(
-        "unlink",
-        |e| e.unlink,
-        "apps.file_deleted",
-        "ebpf.deleted_objects",
-        "vfs_unlink",
-    ),
+    both("open", |e| e.open, "apps.file_open", "ebpf.file_descriptor", "do_sys_open"),
+    both("close", |e| e.close, "apps.file_closed", "ebpf.file_descriptor", "__close_fd"),
+    both("unlink", |e| e.unlink, "apps.file_deleted", "ebpf.deleted_objects", "vfs_unlink"),
     both("read", |e| e.read, "apps.vfs_read_call", "ebpf.io", "vfs_read"),
-    both(
-        "write",
-        |e| e.write,
-        "apps.vfs_write_call",
-        "ebpf.io",
-        "vfs_write",
-    ),
-    both(
-        "read bytes",
-        |e| e.read_bytes,
-        "apps.vfs_read_bytes",
-        "ebpf.io_bytes",
-        "vfs_read",
-    ),
-    both(
-        "write bytes",
-        |e| e.write_bytes,
-        "apps.vfs_write_bytes",
-        "ebpf.io_bytes",
-        "vfs_write",
-    ),
-    both(
-        "fork",
-        |e| e.fork,
-        "apps.process_create",
-        "ebpf.process_thread",
-        "_do_fork",
-    ),
-    both(
-        "thread",
-        |e| e.thread,
-        "apps.thread_create",
-        "ebpf.process_thread",
-        "sys_clone",
-    ),
+    both("write", |e| e.write, "apps.vfs_write_call", "ebpf.io", "vfs_write"),
+    both("read bytes", |e| e.read_bytes, "apps.vfs_read_bytes", "ebpf.io_bytes", "vfs_read"),
+    both("write bytes", |e| e.write_bytes, "apps.vfs_write_bytes", "ebpf.io_bytes", "vfs_write"),
+    both("fork", |e| e.fork, "apps.process_create", "ebpf.process_thread", "_do_fork"),
+    both("thread", |e| e.thread, "apps.thread_create", "ebpf.process_thread", "sys_clone"),
     both("exit", |e| e.exit, "apps.task_close", "ebpf.exit", "do_exit"),
+    Counter { apps: None, ..both("release", |e| e.release, "", "ebpf.exit", "release_task") },
     Counter {
-        apps: None,
-        ..both("release", |e| e.release, "", "ebpf.exit", "release_task")
+        only_return: true,
+        ..both("open error", |e| e.open_error, "apps.file_open_error", "ebpf.file_error", "do_sys_open")
     },
     Counter {
         only_return: true,
-        ..both(
-            "open error",
-            |e| e.open_error,
-            "apps.file_open_error",
-            "ebpf.file_error",
-            "do_sys_open",
-        )
+        ..both("close error", |e| e.close_error, "apps.file_close_error", "ebpf.file_error", "__close_fd")
     },
     Counter {
         only_return: true,
-        ..both(
-            "close error",
-            |e| e.close_error,
-            "apps.file_close_error",
-            "ebpf.file_error",
-            "__close_fd",
-        )
+        ..both("read error", |e| e.read_error, "apps.vfs_read_error", "ebpf.io_error", "vfs_read")
     },
     Counter {
         only_return: true,
-        ..both(
-            "read error",
-            |e| e.read_error,
-            "apps.vfs_read_error",
-            "ebpf.io_error",
-            "vfs_read",
-        )
-    },
-    Counter {
-        only_return: true,
-        ..both(
-            "write error",
-            |e| e.write_error,
-            "apps.vfs_write_error",
-            "ebpf.io_error",
-            "vfs_write",
-        )
+        ..both("write error", |e| e.write_error, "apps.vfs_write_error", "ebpf.io_error", "vfs_write")
     },
     Counter {
         only_return: true,
         apps: None,
-        ..both(
-            "unlink error",
-            |e| e.unlink_error,
-            "",
-            "ebpf.io_error",
-            "vfs_unlink",
-        )
+        ..both("unlink error", |e| e.unlink_error, "", "ebpf.io_error", "vfs_unlink")
     },
     Counter {
         only_return: true,
@@ -156,13 +69,7 @@ pub const COUNTERS: [Counter; 18] = [
     Counter {
         only_return: true,
         apps: None,
-        ..both(
-            "thread error",
-            |e| e.thread_error,
-            "",
-            "ebpf.task_error",
-            "sys_clone",
-        )
+        ..both("thread error", |e| e.thread_error, "", "ebpf.task_error", "sys_clone")
     },
 ];
 
@@ -176,18 +83,13 @@ pub fn group_differences(
     return_mode: bool,
 ) -> Vec<String> {
     let mut differences = Vec::new();
-    for counter in COUNTERS
-        .iter()
-        .filter(|counter| return_mode || !counter.only_return)
-    {
+    for counter in COUNTERS.iter().filter(|counter| return_mode || !counter.only_return) {
         let wanted = i64::try_from((counter.of)(expected)).unwrap_or(i64::MAX);
         if let Some(chart) = counter.apps {
             let shown = output.total(chart, group);
             if shown != wanted {
-                differences.push(format!(
-                    "{group}: {} must be {wanted}, {chart} shows {shown}",
-                    counter.name
-                ));
+                differences
+                    .push(format!("{group}: {} must be {wanted}, {chart} shows {shown}", counter.name));
             }
         } else if let Some((chart, dimension)) = counter.system {
             let shown = output.total(chart, dimension).abs();
@@ -207,10 +109,7 @@ pub fn group_differences(
 /// A group that first appears in the last block has only shown its zero yet; then the block before is compared.
 pub fn sum_differences(output: &Output, return_mode: bool) -> Vec<String> {
     let mut differences = Vec::new();
-    for counter in COUNTERS
-        .iter()
-        .filter(|counter| return_mode || !counter.only_return)
-    {
+    for counter in COUNTERS.iter().filter(|counter| return_mode || !counter.only_return) {
         let (Some(apps), Some((system, dimension))) = (counter.apps, counter.system) else {
             continue;
         };
@@ -218,10 +117,7 @@ pub fn sum_differences(output: &Output, return_mode: bool) -> Vec<String> {
             differences.push(format!("{}: no chart {apps} or {system}", counter.name));
             continue;
         };
-        let newest = groups
-            .dimensions
-            .iter()
-            .any(|group| groups.history(&group.id).len() == 1);
+        let newest = groups.dimensions.iter().any(|group| groups.history(&group.id).len() == 1);
         let back = usize::from(newest && groups.blocks.len() > 1);
         let after = |blocks: usize| blocks.saturating_sub(back);
         let sum: i64 = groups
@@ -246,23 +142,15 @@ pub fn chart_differences(output: &Output, return_mode: bool, apps: bool) -> Vec<
     for counter in &COUNTERS {
         let wanted = return_mode || !counter.only_return;
         if let Some((chart, dimension)) = counter.system {
-            let there = output
-                .charts
-                .get(chart)
-                .is_some_and(|chart| chart.dimension(dimension).is_some());
+            let there = output.charts.get(chart).is_some_and(|chart| chart.dimension(dimension).is_some());
             if there != wanted {
-                differences.push(format!(
-                    "{chart} {dimension}: must be there: {wanted}, is there: {there}"
-                ));
+                differences.push(format!("{chart} {dimension}: must be there: {wanted}, is there: {there}"));
             }
         }
         if let Some(chart) = counter.apps {
             let there = output.charts.contains_key(chart);
             if there != (wanted && apps) {
-                differences.push(format!(
-                    "{chart}: must be there: {}, is there: {there}",
-                    wanted && apps
-                ));
+                differences.push(format!("{chart}: must be there: {}, is there: {there}", wanted && apps));
             }
         }
     }

@@ -95,67 +95,25 @@ const NONE: Expected = Expected {
     thread_error: 0,
 };
 /// A process from exec to its reaping; creation is booked on whoever started it.
-const LIFE: Expected = Expected {
-    exit: 1,
-    release: 1,
-    ..NONE
-};
-const OPEN_FAIL: Expected = Expected {
-    open: 1,
-    open_error: 1,
-    ..NONE
-};
-const OPEN_CLOSE: Expected = Expected {
-    open: 1,
-    close: 1,
-    ..NONE
-};
+const LIFE: Expected = Expected { exit: 1, release: 1, ..NONE };
+const OPEN_FAIL: Expected = Expected { open: 1, open_error: 1, ..NONE };
+const OPEN_CLOSE: Expected = Expected { open: 1, close: 1, ..NONE };
 const CLOSE: Expected = Expected { close: 1, ..NONE };
-const CLOSE_FAIL: Expected = Expected {
-    close: 1,
-    close_error: 1,
-    ..NONE
-};
-const READ_FAIL: Expected = Expected {
-    read: 1,
-    read_error: 1,
-    ..NONE
-};
-const WRITE_FAIL: Expected = Expected {
-    write: 1,
-    write_error: 1,
-    ..NONE
-};
+const CLOSE_FAIL: Expected = Expected { close: 1, close_error: 1, ..NONE };
+const READ_FAIL: Expected = Expected { read: 1, read_error: 1, ..NONE };
+const WRITE_FAIL: Expected = Expected { write: 1, write_error: 1, ..NONE };
 const UNLINK: Expected = Expected { unlink: 1, ..NONE };
-const UNLINK_FAIL: Expected = Expected {
-    unlink: 1,
-    unlink_error: 1,
-    ..NONE
-};
+const UNLINK_FAIL: Expected = Expected { unlink: 1, unlink_error: 1, ..NONE };
 const CHILD: Expected = Expected { fork: 1, ..LIFE };
-const FORK_FAIL: Expected = Expected {
-    fork_error: 1,
-    ..NONE
-};
-const THREAD_FAIL: Expected = Expected {
-    thread_error: 1,
-    ..NONE
-};
+const FORK_FAIL: Expected = Expected { fork_error: 1, ..NONE };
+const THREAD_FAIL: Expected = Expected { thread_error: 1, ..NONE };
 
 const fn reads(count: u64, bytes: u64) -> Expected {
-    Expected {
-        read: count,
-        read_bytes: count * bytes,
-        ..NONE
-    }
+    Expected { read: count, read_bytes: count * bytes, ..NONE }
 }
 
 const fn writes(count: u64, bytes: u64) -> Expected {
-    Expected {
-        write: count,
-        write_bytes: count * bytes,
-        ..NONE
-    }
+    Expected { write: count, write_bytes: count * bytes, ..NONE }
 }
 
 /// Bytes of one read in a swarm's children and threads, as in `load.c`.
@@ -190,13 +148,7 @@ fn effect(name: &str, count: u64, arg: u64) -> Option<Expected> {
         // The count is the number of reads. The old leader ends inside the thread's execve.
         "thread_exec" => return Some(Expected { thread: 1, ..LIFE } + reads(count, SWARM_READ_BYTES)),
         // Who reaps it, and when, depends on the machine's init.
-        "orphan" => {
-            Expected {
-                fork: 1,
-                exit: 1,
-                ..NONE
-            } + reads(1, SWARM_READ_BYTES)
-        }
+        "orphan" => Expected { fork: 1, exit: 1, ..NONE } + reads(1, SWARM_READ_BYTES),
         "fork_fail" | "clone3_fork_fail" | "fork_eagain" | "vfork_eagain" | "fork_fail32" => FORK_FAIL,
         "thread_fail" | "clone3_thread_fail" | "thread_eagain" | "thread_fail32" => THREAD_FAIL,
         "stop" | "sleep_ms" | "die" | "exec" => return Some(NONE),
@@ -213,9 +165,7 @@ fn effect(name: &str, count: u64, arg: u64) -> Option<Expected> {
 pub fn expected(script: &str) -> Result<Expected> {
     let mut sum = LIFE;
     for word in script.split_whitespace() {
-        let (name, numbers) = word
-            .split_once('=')
-            .with_context(|| format!("no `=` in `{word}`"))?;
+        let (name, numbers) = word.split_once('=').with_context(|| format!("no `=` in `{word}`"))?;
         // The argument of exec is a path.
         let (count, arg) = match numbers.split_once(':') {
             Some((count, arg)) if name != "exec" => (count, arg),
@@ -267,10 +217,7 @@ mod tests {
     #[test]
     fn every_operation_of_the_program_is_in_the_table() {
         let source = include_str!("../load/load.c");
-        let names = source
-            .split("OP(")
-            .skip(2)
-            .filter_map(|rest| rest.split_once(')'));
+        let names = source.split("OP(").skip(2).filter_map(|rest| rest.split_once(')'));
         let mut seen = 0;
         for (name, _) in names {
             assert!(effect(name, 1, 0).is_some(), "no effect known for {name}");

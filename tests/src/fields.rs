@@ -4,12 +4,8 @@ use crate::model::{ChartLine, Dimension};
 
 /// How Netdata shows a chart.
 const CHART_TYPES: [&str; 3] = ["line", "area", "stacked"];
-const ALGORITHMS: [&str; 4] = [
-    "absolute",
-    "incremental",
-    "percentage-of-absolute-row",
-    "percentage-of-incremental-row",
-];
+const ALGORITHMS: [&str; 4] =
+    ["absolute", "incremental", "percentage-of-absolute-row", "percentage-of-incremental-row"];
 const CHART_OPTIONS: [&str; 4] = ["obsolete", "detail", "store_first", "hidden"];
 const DIMENSION_OPTIONS: [&str; 4] = ["obsolete", "hidden", "noreset", "nooverflow"];
 
@@ -98,19 +94,13 @@ pub fn dimension_line(fields: &[&str]) -> Result<Dimension, String> {
 fn clean(word: &str) -> Result<(), String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     if word.is_empty() || !word.chars().all(allowed) {
-        return Err(format!(
-            "`{word}` is empty or has characters that Netdata replaces"
-        ));
+        return Err(format!("`{word}` is empty or has characters that Netdata replaces"));
     }
     Ok(())
 }
 
 fn one_of(word: &str, known: &[&str]) -> Result<(), String> {
-    if known.contains(&word) {
-        Ok(())
-    } else {
-        Err(format!("`{word}` is none of {known:?}"))
-    }
+    if known.contains(&word) { Ok(()) } else { Err(format!("`{word}` is none of {known:?}")) }
 }
 
 /// Reads a number; `what` names it in the error. Decimal only: Netdata would take a leading 0 for octal.
@@ -125,9 +115,5 @@ pub fn number(word: &str, what: &str) -> Result<i64, String> {
 
 fn positive(word: &str, what: &str) -> Result<i64, String> {
     let value = number(word, what)?;
-    if value > 0 {
-        Ok(value)
-    } else {
-        Err(format!("{what} {value} is not above 0"))
-    }
+    if value > 0 { Ok(value) } else { Err(format!("{what} {value} is not above 0")) }
 }

@@ -37,10 +37,7 @@ pub struct Load {
 
 /// Copies the load program to `directory`/`name`, so that its comm is `name`. Returns the path.
 pub fn install(directory: &Path, name: &str) -> Result<PathBuf> {
-    ensure!(
-        name.len() <= NAME_BYTES_MAX,
-        "`{name}` is longer than a comm of {NAME_BYTES_MAX} bytes"
-    );
+    ensure!(name.len() <= NAME_BYTES_MAX, "`{name}` is longer than a comm of {NAME_BYTES_MAX} bytes");
     let program = directory.join(name);
     fs::copy(PROGRAM, &program).with_context(|| format!("cannot copy {PROGRAM} to {}", program.display()))?;
     Ok(program)
@@ -64,11 +61,7 @@ impl Load {
             .stdin(Stdio::null())
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        Ok(Load {
-            child,
-            expected,
-            script: script.to_owned(),
-        })
+        Ok(Load { child, expected, script: script.to_owned() })
     }
 
     /// Runs a whole script to its end. Returns what it must show.
@@ -85,10 +78,7 @@ impl Load {
     pub fn go(&self) -> Result<()> {
         let pid = Pid::from_raw(self.child.id().cast_signed());
         let status = waitpid(pid, Some(WaitPidFlag::WUNTRACED)).context("cannot wait for the load's stop")?;
-        ensure!(
-            matches!(status, WaitStatus::Stopped(..)),
-            "the load did not stop at `stop=1`: {status:?}"
-        );
+        ensure!(matches!(status, WaitStatus::Stopped(..)), "the load did not stop at `stop=1`: {status:?}");
         kill(pid, Signal::SIGCONT).context("cannot continue the load")
     }
 
@@ -99,18 +89,9 @@ impl Load {
             ended = self.child.try_wait()?;
             Ok(ended.is_some())
         })?;
-        let Some(status) = ended else {
-            bail!("the load has no status")
-        };
-        let dies = self
-            .script
-            .split_whitespace()
-            .any(|word| word.starts_with("die="));
-        let wanted = if dies {
-            status.signal() == Some(9)
-        } else {
-            status.code() == Some(0)
-        };
+        let Some(status) = ended else { bail!("the load has no status") };
+        let dies = self.script.split_whitespace().any(|word| word.starts_with("die="));
+        let wanted = if dies { status.signal() == Some(9) } else { status.code() == Some(0) };
         if let Some(code) = status.code().filter(|&code| code >= 99) {
             bail!(
                 "word {} of `{}` did not do what it should (99: no such operation)",

@@ -76,10 +76,7 @@ impl Chart {
 
     /// All values sent for `id`, in order.
     pub fn history(&self, id: &str) -> Vec<i64> {
-        self.blocks
-            .iter()
-            .filter_map(|block| block.values.get(id).copied())
-            .collect()
+        self.blocks.iter().filter_map(|block| block.values.get(id).copied()).collect()
     }
 
     /// What Netdata shows in all for `id` after `blocks` blocks: of an incremental dimension the last value
@@ -88,11 +85,7 @@ impl Chart {
         let Some(dimension) = self.dimension(id) else {
             return 0;
         };
-        let sent = self
-            .blocks
-            .iter()
-            .take(blocks)
-            .filter_map(|block| block.values.get(id).copied());
+        let sent = self.blocks.iter().take(blocks).filter_map(|block| block.values.get(id).copied());
         let values: Vec<i64> = sent.collect();
         let raw = match (dimension.algorithm.as_str(), values.first(), values.last()) {
             ("incremental", Some(first), Some(last)) => last - first,
@@ -127,10 +120,7 @@ impl Output {
     pub fn counter_faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         for chart in self.charts.values() {
-            for dimension in chart
-                .dimensions
-                .iter()
-                .filter(|dimension| dimension.algorithm == "incremental")
+            for dimension in chart.dimensions.iter().filter(|dimension| dimension.algorithm == "incremental")
             {
                 let history = chart.history(&dimension.id);
                 let name = format!("{} {}", chart.line.id, dimension.id);

@@ -93,10 +93,7 @@ pub fn perf_stat(command: &[&str], directory: &Path, report: &Path) -> Result<Ex
 
 /// One line per event in the order asked for: `count;unit;event;...`.
 fn read_report(report: &str) -> Result<Expected> {
-    let lines: Vec<&str> = report
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .collect();
+    let lines: Vec<&str> = report.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
     ensure!(
         lines.len() == ROWS.len(),
         "perf reports {} events, {} asked for:\n{report}",
@@ -107,13 +104,8 @@ fn read_report(report: &str) -> Result<Expected> {
     for (line, (field, event, _)) in lines.iter().zip(ROWS) {
         let mut columns = line.split(';');
         let count = columns.next().unwrap_or_default();
-        ensure!(
-            line.contains(event),
-            "perf reports `{line}` in the place of {event}"
-        );
-        let Ok(count) = count.parse::<u64>() else {
-            bail!("perf could not count {event}: `{line}`")
-        };
+        ensure!(line.contains(event), "perf reports `{line}` in the place of {event}");
+        let Ok(count) = count.parse::<u64>() else { bail!("perf could not count {event}: `{line}`") };
         *field(&mut counted) += count;
     }
     Ok(counted)

@@ -101,10 +101,7 @@ impl Plugin {
         for path in [&user, &stock] {
             fs::create_dir(path).with_context(|| format!("cannot create {}", path.display()))?;
         }
-        for (name, text) in [
-            ("ebpf.conf", &setup.ebpf_conf),
-            ("apps_groups.conf", &setup.apps_groups),
-        ] {
+        for (name, text) in [("ebpf.conf", &setup.ebpf_conf), ("apps_groups.conf", &setup.apps_groups)] {
             if let Some(text) = text {
                 write_file(&user.join(name), text)?;
             }
@@ -137,15 +134,7 @@ impl Plugin {
                 move || read_stderr(stderr_pipe, &stderr)
             }),
         ];
-        Ok(Plugin {
-            child,
-            stdin,
-            seen,
-            stderr,
-            drop_stdout,
-            readers,
-            directory,
-        })
+        Ok(Plugin { child, stdin, seen, stderr, drop_stdout, readers, directory })
     }
 
     /// [`Plugin::start`], then waits for the first values of every chart.
@@ -178,11 +167,7 @@ impl Plugin {
     /// Intervals printed so far.
     pub fn ticks(&self) -> usize {
         let seen = locked(&self.seen);
-        seen.parser
-            .output()
-            .charts
-            .get(TICK_CHART)
-            .map_or(0, |chart| chart.blocks.len())
+        seen.parser.output().charts.get(TICK_CHART).map_or(0, |chart| chart.blocks.len())
     }
 
     /// Waits until every announced chart had its first block and the interval's output is complete.
@@ -198,10 +183,7 @@ impl Plugin {
         let wanted = self.ticks() + count;
         let limit = START_LIMIT + Duration::from_secs(2) * u32::try_from(count)?;
         self.wait("further intervals", limit, |output| {
-            output
-                .charts
-                .get(TICK_CHART)
-                .is_some_and(|chart| chart.blocks.len() >= wanted)
+            output.charts.get(TICK_CHART).is_some_and(|chart| chart.blocks.len() >= wanted)
         })
     }
 
@@ -216,9 +198,7 @@ impl Plugin {
                     bail!("the plugin breaks the protocol: {violation}");
                 }
                 // Intervals come in one burst; half of a burst would compare a new total with an old one.
-                let quiet = seen
-                    .last_line_at
-                    .is_some_and(|at| at.elapsed() > Duration::from_millis(100));
+                let quiet = seen.last_line_at.is_some_and(|at| at.elapsed() > Duration::from_millis(100));
                 if quiet && !seen.parser.in_block() && condition(seen.parser.output()) {
                     return Ok(());
                 }
@@ -230,10 +210,7 @@ impl Plugin {
                 );
             }
             if start.elapsed() > limit {
-                bail!(
-                    "waited {limit:?} in vain for {what}; the supervisor's log:\n{}",
-                    self.stderr()
-                );
+                bail!("waited {limit:?} in vain for {what}; the supervisor's log:\n{}", self.stderr());
             }
             sleep(Duration::from_millis(20));
         }
@@ -252,9 +229,7 @@ impl Plugin {
     /// Closes the reading end of its standard output.
     pub fn close_stdout(&self) -> Result<()> {
         self.drop_stdout.store(true, Ordering::Release);
-        wait_until("the reader to close stdout", STOP_LIMIT, || {
-            Ok(locked(&self.seen).closed)
-        })
+        wait_until("the reader to close stdout", STOP_LIMIT, || Ok(locked(&self.seen).closed))
     }
 
     /// SIGTERM, then [`Plugin::finish`].
@@ -283,23 +258,11 @@ impl Plugin {
             bail!("the plugin breaks the protocol: {violation}");
         }
         let cut = self.drop_stdout.load(Ordering::Acquire) || status.code().is_none();
-        ensure!(
-            cut || stdout.is_empty() || stdout.ends_with('\n'),
-            "the last line has no end"
-        );
+        ensure!(cut || stdout.is_empty() || stdout.ends_with('\n'), "the last line has no end");
         let parser = std::mem::take(&mut seen.parser);
-        let output = if cut {
-            parser.output().clone()
-        } else {
-            parser.finish()?
-        };
+        let output = if cut { parser.output().clone() } else { parser.finish()? };
         drop(seen);
-        Ok(Finished {
-            status,
-            output,
-            stdout,
-            stderr,
-        })
+        Ok(Finished { status, output, stdout, stderr })
     }
 }
 
@@ -316,15 +279,9 @@ impl Drop for Plugin {
 /// Writes a configuration file that its owner alone may read, as an installation does.
 pub fn write_file(path: &Path, text: &str) -> Result<()> {
     use std::io::Write;
-    let opened = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o640)
-        .open(path);
+    let opened = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(path);
     let mut file = opened.with_context(|| format!("cannot create {}", path.display()))?;
-    file.write_all(text.as_bytes())
-        .with_context(|| format!("cannot write {}", path.display()))
+    file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn read_stdout(mut pipe: ChildStdout, seen: &Mutex<Seen>, drop_stdout: &AtomicBool) {

@@ -79,11 +79,7 @@ impl Parser {
 
     fn violation(&self, line: &[u8], rule: &str) -> Violation {
         let line = String::from_utf8_lossy(line).escape_debug().to_string();
-        Violation {
-            line_number: self.line_number,
-            line,
-            rule: rule.to_owned(),
-        }
+        Violation { line_number: self.line_number, line, rule: rule.to_owned() }
     }
 
     fn command(&mut self, words: &[&str]) -> Result<(), String> {
@@ -111,20 +107,13 @@ impl Parser {
         let id = line.id.clone();
         match self.output.charts.get_mut(&id) {
             Some(known)
-                if (ChartLine {
-                    options: known.line.options.clone(),
-                    ..line.clone()
-                }) != known.line =>
+                if (ChartLine { options: known.line.options.clone(), ..line.clone() }) != known.line =>
             {
                 return Err(format!("chart changes its metadata, was {:?}", known.line));
             }
             Some(known) => known.line = line,
             None => {
-                let chart = Chart {
-                    line,
-                    dimensions: Vec::new(),
-                    blocks: Vec::new(),
-                };
+                let chart = Chart { line, dimensions: Vec::new(), blocks: Vec::new() };
                 self.output.charts.insert(id.clone(), chart);
             }
         }
@@ -164,24 +153,14 @@ impl Parser {
             [id, since_us] => (*id, number(since_us, "microseconds")?),
             _ => return Err("BEGIN takes a chart and microseconds".to_owned()),
         };
-        let chart = self
-            .output
-            .charts
-            .get(id)
-            .ok_or_else(|| format!("BEGIN of unknown chart {id}"))?;
+        let chart = self.output.charts.get(id).ok_or_else(|| format!("BEGIN of unknown chart {id}"))?;
         if chart.dimensions.is_empty() {
             return Err(format!("chart {id} has no dimension"));
         }
         if since_us < 0 || (since_us > 0 && chart.blocks.is_empty()) {
             return Err("microseconds below 0, or before there was an update".to_owned());
         }
-        self.open = Some((
-            id.to_owned(),
-            Block {
-                line_number: self.line_number,
-                values: BTreeMap::new(),
-            },
-        ));
+        self.open = Some((id.to_owned(), Block { line_number: self.line_number, values: BTreeMap::new() }));
         Ok(())
     }
 

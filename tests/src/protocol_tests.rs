@@ -15,10 +15,7 @@ fn with(rest: &str) -> Result<Output, String> {
 
 fn refused(rest: &str, reason: &str) {
     let violation = with(rest).expect_err("a bad text must be refused");
-    assert!(
-        violation.contains(reason),
-        "`{rest}` refused for another reason: {violation}"
-    );
+    assert!(violation.contains(reason), "`{rest}` refused for another reason: {violation}");
 }
 
 #[test]
@@ -53,10 +50,7 @@ fn counters_that_lose_events_are_named() {
         with("BEGIN ebpf.io\nSET vfs_read = 4\nEND\nBEGIN ebpf.io\nSET vfs_read = 3\nEND\n").unwrap();
     assert_eq!(
         output.counter_faults(),
-        [
-            "ebpf.io vfs_read starts at 4",
-            "ebpf.io vfs_read goes from 4 down to 3"
-        ]
+        ["ebpf.io vfs_read starts at 4", "ebpf.io vfs_read goes from 4 down to 3"]
     );
 }
 
@@ -68,18 +62,12 @@ fn a_repeated_announcement_may_add_dimensions() {
         "CHART ebpf.io '' 'Calls to IO' calls VFS ebpf.io line 21003 1 '' ebpf.plugin process\n",
         "metadata",
     );
-    refused(
-        &ANNOUNCED.replace("read incremental 1 1", "read incremental 1 2"),
-        "dimension changes",
-    );
+    refused(&ANNOUNCED.replace("read incremental 1 1", "read incremental 1 2"), "dimension changes");
 }
 
 #[test]
 fn order_of_commands() {
-    refused(
-        "DIMENSION vfs_read read incremental 1 1\n",
-        "twice in one announcement",
-    );
+    refused("DIMENSION vfs_read read incremental 1 1\n", "twice in one announcement");
     refused("BEGIN ebpf.none\n", "unknown chart");
     refused("SET vfs_read = 1\n", "outside a block");
     refused("END\n", "END without BEGIN");
@@ -88,17 +76,11 @@ fn order_of_commands() {
     refused("BEGIN ebpf.io\nSET none = 1\n", "unknown dimension");
     refused("BEGIN ebpf.io\nSET vfs_read = 1\nSET vfs_read = 1\n", "set twice");
     refused(&format!("BEGIN ebpf.io\n{ANNOUNCED}"), "CHART inside");
-    refused(
-        "BEGIN ebpf.io\nSET vfs_read = 1\nEND\nDIMENSION x '' incremental 1 1\n",
-        "without a CHART",
-    );
+    refused("BEGIN ebpf.io\nSET vfs_read = 1\nEND\nDIMENSION x '' incremental 1 1\n", "without a CHART");
     refused("BEGIN ebpf.io\nSET vfs_read = 1\n", "between BEGIN and END");
     refused("BEGIN ebpf.io 5\n", "before there was an update");
     assert!(parse(b"DIMENSION x '' incremental 1 1\n").is_err());
-    refused(
-        "CHART a.b '' t u f c line 1 1 '' p m\nBEGIN a.b\n",
-        "has no dimension",
-    );
+    refused("CHART a.b '' t u f c line 1 1 '' p m\nBEGIN a.b\n", "has no dimension");
 }
 
 #[test]
@@ -108,10 +90,7 @@ fn words_that_the_agent_would_repair() {
     refused("END now\n", "takes no words");
     refused("BEGIN ebpf.io\nSET vfs_read = \n", "dimension and a value");
     for value in ["1.5", "0x10", "010", "+1", "-0", "x", "9223372036854775808", "''"] {
-        refused(
-            &format!("BEGIN ebpf.io\nSET vfs_read = {value}\n"),
-            "no plain decimal",
-        );
+        refused(&format!("BEGIN ebpf.io\nSET vfs_read = {value}\n"), "no plain decimal");
     }
     refused("CHART a '' t u f c line 1 1 '' p m\n", "without a dot");
     refused("CHART a.b/c '' t u f c line 1 1 '' p m\n", "replaces");
@@ -121,31 +100,16 @@ fn words_that_the_agent_would_repair() {
     refused("CHART a.b '' t u f c pie 1 1 '' p m\n", "is none of");
     refused("CHART a.b '' t '' f c line 1 1 '' p m\n", "empty units");
     refused("CHART a.b '' t u f c line 1 0 '' p m\n", "not above 0");
-    refused(
-        "CHART a.b '' t u f c line 1 1 '' p m\nDIMENSION 'a b' '' absolute 1 1\n",
-        "unclean",
-    );
-    refused(
-        "CHART a.b '' t u f c line 1 1 '' p m\nDIMENSION a '' gauge 1 1\n",
-        "is none of",
-    );
-    refused(
-        "CHART a.b '' t u f c line 1 1 '' p m\nDIMENSION a '' absolute 0 1\n",
-        "multiplier 0",
-    );
-    refused(
-        "CHART a.b '' t u f c line 1 1 '' p m\nDIMENSION a '' absolute 1 0\n",
-        "not above 0",
-    );
+    refused("CHART a.b '' t u f c line 1 1 '' p m\nDIMENSION 'a b' '' absolute 1 1\n", "unclean");
+    refused("CHART a.b '' t u f c line 1 1 '' p m\nDIMENSION a '' gauge 1 1\n", "is none of");
+    refused("CHART a.b '' t u f c line 1 1 '' p m\nDIMENSION a '' absolute 0 1\n", "multiplier 0");
+    refused("CHART a.b '' t u f c line 1 1 '' p m\nDIMENSION a '' absolute 1 0\n", "not above 0");
 }
 
 #[test]
 fn violations_name_the_line() {
     let violation = parse(b"DISABLE\nNONSENSE x\n").unwrap_err();
-    assert_eq!(
-        violation.to_string(),
-        "line 2: unknown command NONSENSE: `NONSENSE x`"
-    );
+    assert_eq!(violation.to_string(), "line 2: unknown command NONSENSE: `NONSENSE x`");
     assert!(parse(b"DISABLE").unwrap_err().rule.contains("no end"));
     let mut parser = Parser::default();
     parser.line(b"DISABLE").unwrap();

@@ -28,30 +28,21 @@ impl Residue {
         for kind in KINDS {
             for object in list(kind)? {
                 let id = object["id"].as_u64().unwrap_or_default();
-                let name = object["name"]
-                    .as_str()
-                    .or(object["type"].as_str())
-                    .unwrap_or("unnamed");
+                let name = object["name"].as_str().or(object["type"].as_str()).unwrap_or("unnamed");
                 objects.insert(format!("{kind} {id} ({name})"));
             }
         }
         let ours = processes()?
             .into_values()
             .filter(|process| process.state != 'Z' && PROGRAMS.contains(&process.comm.as_str()));
-        Ok(Residue {
-            objects,
-            processes: ours.map(|process| process.pid).collect(),
-        })
+        Ok(Residue { objects, processes: ours.map(|process| process.pid).collect() })
     }
 
     /// What is there now and was not there at `self`.
     pub fn leftovers(&self) -> Result<Vec<String>> {
         let now = Residue::now()?;
         let objects = now.objects.difference(&self.objects).cloned();
-        let processes = now
-            .processes
-            .difference(&self.processes)
-            .map(|pid| format!("process {pid}"));
+        let processes = now.processes.difference(&self.processes).map(|pid| format!("process {pid}"));
         Ok(objects.chain(processes).collect())
     }
 
@@ -73,10 +64,8 @@ impl Residue {
 
 /// Waits until none of `pids` lives. Fails after `limit`.
 pub fn wait_dead(pids: &[u32], limit: Duration) -> Result<()> {
-    wait_until("the processes to end", limit, || {
-        Ok(!pids.iter().any(|&pid| is_alive(pid)))
-    })
-    .with_context(|| format!("of {pids:?} some live on"))
+    wait_until("the processes to end", limit, || Ok(!pids.iter().any(|&pid| is_alive(pid))))
+        .with_context(|| format!("of {pids:?} some live on"))
 }
 
 fn list(kind: &str) -> Result<Vec<Value>> {

@@ -27,9 +27,7 @@ pub fn program_directory() -> Result<PathBuf> {
         Some(directory) => PathBuf::from(directory),
         None => {
             let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-            workspace
-                .context("the tests' folder has no parent")?
-                .join("target/release")
+            workspace.context("the tests' folder has no parent")?.join("target/release")
         }
     };
     for program in ["supervisor", "ebpf-worker"] {
@@ -49,14 +47,10 @@ pub struct Alone {
 
 /// Waits for the machine-wide lock of these tests. Fails when not root: eBPF needs it.
 pub fn alone() -> Result<Alone> {
-    ensure!(
-        nix::unistd::geteuid().is_root(),
-        "this test attaches eBPF programs: run it as root"
-    );
+    ensure!(nix::unistd::geteuid().is_root(), "this test attaches eBPF programs: run it as root");
     let path = std::env::temp_dir().join("ebpf-plugin-tests.lock");
     let lock = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-    lock.lock()
-        .with_context(|| format!("cannot lock {}", path.display()))?;
+    lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;
     Ok(Alone { _lock: lock })
 }
 
@@ -97,12 +91,7 @@ pub fn process(pid: u32) -> Option<Process> {
     let mut fields = tail.split_whitespace();
     let state = fields.next()?.chars().next()?;
     let parent = fields.next()?.parse().ok()?;
-    Some(Process {
-        pid,
-        parent,
-        comm,
-        state,
-    })
+    Some(Process { pid, parent, comm, state })
 }
 
 /// Pids of the living children of `parent`.

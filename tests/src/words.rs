@@ -101,10 +101,7 @@ mod tests {
         assert_eq!(split(b"CHART a\\ b"), Err(SplitError::Backslash));
         assert_eq!(split(b"CHART a\r"), Err(SplitError::Control('\r')));
         assert_eq!(split(b"CHART \xff"), Err(SplitError::NotUtf8));
-        assert_eq!(
-            split("w ".repeat(21).as_bytes()),
-            Err(SplitError::TooManyWords(21))
-        );
+        assert_eq!(split("w ".repeat(21).as_bytes()), Err(SplitError::TooManyWords(21)));
         assert!(split("w ".repeat(20).as_bytes()).is_ok());
     }
 

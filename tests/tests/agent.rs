@@ -39,9 +39,7 @@ fn check_group(agent: &mut Agent, group: &str, expected: &Expected) {
         }
         Ok(found)
     };
-    let waited = agent.wait("the right sums", VALUES_LIMIT, |agent| {
-        Ok(differences(agent)?.is_empty())
-    });
+    let waited = agent.wait("the right sums", VALUES_LIMIT, |agent| Ok(differences(agent)?.is_empty()));
     let last = differences(agent).unwrap();
     assert!(last.is_empty(), "{}\n{waited:?}", last.join("\n"));
     waited.unwrap();
@@ -51,15 +49,9 @@ fn wait_for_charts(agent: &mut Agent) {
     agent
         .wait("every chart", CHARTS_LIMIT, |agent| {
             let charts = agent.charts()?;
-            let system = COUNTERS
-                .iter()
-                .filter_map(|counter| counter.system)
-                .map(|(chart, _)| chart);
+            let system = COUNTERS.iter().filter_map(|counter| counter.system).map(|(chart, _)| chart);
             let apps = COUNTERS.iter().filter_map(|counter| counter.apps);
-            Ok(system
-                .chain(apps)
-                .chain(["ebpf.process_status"])
-                .all(|chart| charts.contains_key(chart)))
+            Ok(system.chain(apps).chain(["ebpf.process_status"]).all(|chart| charts.contains_key(chart)))
         })
         .unwrap();
 }
@@ -75,12 +67,8 @@ fn sums_are_right_from_the_first_burst_on() {
     let first = Load::run(directory.path(), "ebpft_first", SCRIPT).unwrap();
     check_group(&mut agent, "first", &first);
     // The first burst of a group that appears while others are shown.
-    let late = Load::run(
-        directory.path(),
-        "ebpft_late",
-        "swarm_die=50:3 open=5 read=1000:1000 die=1",
-    )
-    .unwrap();
+    let late =
+        Load::run(directory.path(), "ebpft_late", "swarm_die=50:3 open=5 read=1000:1000 die=1").unwrap();
     check_group(&mut agent, "late", &late);
     // A second burst of a known group.
     let mut again = Load::run(directory.path(), "ebpft_again", SCRIPT).unwrap();
@@ -100,11 +88,7 @@ fn sums_are_right_from_the_first_burst_on() {
     let (status, log) = agent.stop().unwrap();
     assert!(status.success(), "{status}");
     let complaints = complaints(&log);
-    assert!(
-        complaints.is_empty(),
-        "the agent's log complains:\n{}",
-        complaints.join("\n")
-    );
+    assert!(complaints.is_empty(), "the agent's log complains:\n{}", complaints.join("\n"));
     wait_dead(&pids, Duration::from_secs(2)).unwrap();
     before.wait_gone(Duration::from_secs(2)).unwrap();
 }
@@ -116,12 +100,6 @@ fn the_agents_switch_works() {
     let agent = Agent::start(false, &conf(), GROUPS).unwrap();
     std::thread::sleep(Duration::from_secs(3));
     assert!(agent.plugin_pids().unwrap().is_empty());
-    assert!(
-        agent
-            .charts()
-            .unwrap()
-            .keys()
-            .all(|id| !id.starts_with("ebpf.") && !id.starts_with("apps."))
-    );
+    assert!(agent.charts().unwrap().keys().all(|id| !id.starts_with("ebpf.") && !id.starts_with("apps.")));
     agent.stop().unwrap();
 }

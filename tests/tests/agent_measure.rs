@@ -39,15 +39,8 @@ fn the_sum_of_the_seconds_is_the_number_of_events() {
             .map(|label| data.as_ref().and_then(|data| data.sum(label)).map(f64::round))
     };
     let wanted = [Some(422.0), Some(97.0), Some(0.0)];
-    let waited = agent.wait("the sums", Duration::from_secs(20), |agent| {
-        Ok(sums(agent) == wanted)
-    });
-    assert!(
-        waited.is_ok(),
-        "sums are {:?}, must be {wanted:?}: {:?}",
-        sums(&agent),
-        agent.data("ebpf.t")
-    );
+    let waited = agent.wait("the sums", Duration::from_secs(20), |agent| Ok(sums(agent) == wanted));
+    assert!(waited.is_ok(), "sums are {:?}, must be {wanted:?}: {:?}", sums(&agent), agent.data("ebpf.t"));
     let (status, log) = agent.stop().unwrap();
     assert!(status.success(), "{status}: {log}");
     let complaints = complaints(&log);
@@ -63,10 +56,7 @@ fn complaints_are_found() {
     fs::write(&plugin, "#!/bin/bash\necho 'BEGIN ebpf.unknown'\nsleep 600\n").unwrap();
     fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755)).unwrap();
     let mut agent = Agent::start_with(&plugin, true, "", "").unwrap();
-    let found = |agent: &Agent| {
-        Ok(complaints(&agent.error_log())
-            .iter()
-            .any(|line| line.contains("ebpf.unknown")))
-    };
+    let found =
+        |agent: &Agent| Ok(complaints(&agent.error_log()).iter().any(|line| line.contains("ebpf.unknown")));
     agent.wait("a complaint", Duration::from_secs(10), found).unwrap();
 }

@@ -30,10 +30,7 @@ const COMPAT: &str = "open32=5 read32=7:100 write32=11:30 read_fail32=3 unlink_f
 fn compare(mode: &str, loads: &[(&str, &str)]) -> Vec<Expected> {
     let _alone = alone().unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let groups: String = loads
-        .iter()
-        .map(|(name, _)| format!("{name}_group: {name}\n"))
-        .collect();
+    let groups: String = loads.iter().map(|(name, _)| format!("{name}_group: {name}\n")).collect();
     let plugin = Plugin::start_and_wait(&Setup::new(mode, &groups)).unwrap();
     let running: Vec<Load> = loads
         .iter()
@@ -44,11 +41,7 @@ fn compare(mode: &str, loads: &[(&str, &str)]) -> Vec<Expected> {
     }
     let expected: Vec<Expected> = running.into_iter().map(|load| load.finish().unwrap()).collect();
     let finished = settle(plugin);
-    let named: Vec<_> = loads
-        .iter()
-        .map(|(name, _)| format!("{name}_group"))
-        .zip(expected.clone())
-        .collect();
+    let named: Vec<_> = loads.iter().map(|(name, _)| format!("{name}_group")).zip(expected.clone()).collect();
     check(&finished, mode, &named);
     expected
 }
@@ -68,12 +61,7 @@ fn check(finished: &Finished, mode: &str, groups: &[(String, Expected)]) {
     }
     differences.extend(sum_differences(&finished.output, return_mode));
     differences.extend(finished.output.counter_faults());
-    assert!(
-        differences.is_empty(),
-        "{}\nlog:\n{}",
-        differences.join("\n"),
-        finished.stderr
-    );
+    assert!(differences.is_empty(), "{}\nlog:\n{}", differences.join("\n"), finished.stderr);
 }
 
 #[test]
@@ -114,10 +102,7 @@ fn refused_processes_and_threads() {
     check(&finished, "return", &[("refused".to_owned(), expected)]);
     let shown =
         ["_do_fork", "sys_clone"].map(|dimension| finished.output.total("ebpf.task_error", dimension));
-    assert_eq!(
-        shown,
-        [expected.fork_error, expected.thread_error].map(u64::cast_signed)
-    );
+    assert_eq!(shown, [expected.fork_error, expected.thread_error].map(u64::cast_signed));
 }
 
 /// 32-bit programs enter through another system-call table.
@@ -148,14 +133,7 @@ fn several_loads_on_all_cores_at_once() {
 fn processes_that_die_at_once() {
     let dying = "swarm_die=200:50 swarm=200:0 swarm=100:300 open=7 die=1";
     for mode in ["entry", "return"] {
-        compare(
-            mode,
-            &[
-                ("ebpft_die1", dying),
-                ("ebpft_die2", dying),
-                ("ebpft_die3", "read=5:5 die=1"),
-            ],
-        );
+        compare(mode, &[("ebpft_die1", dying), ("ebpft_die2", dying), ("ebpft_die3", "read=5:5 die=1")]);
     }
 }
 
@@ -167,12 +145,7 @@ fn processes_that_no_walk_of_proc_would_find() {
     let plugin = Plugin::start_and_wait(&Setup::new("return", "short: ebpft_short*\n")).unwrap();
     let mut sum = Expected::default();
     for number in 0..100 {
-        sum += Load::run(
-            directory.path(),
-            &format!("ebpft_short{number}"),
-            "read=3:7 open_fail=1",
-        )
-        .unwrap();
+        sum += Load::run(directory.path(), &format!("ebpft_short{number}"), "read=3:7 open_fail=1").unwrap();
     }
     check(&settle(plugin), "return", &[("short".to_owned(), sum)]);
 }
@@ -187,26 +160,9 @@ fn exec_moves_a_process_to_another_group() {
     let plugin = Plugin::start_and_wait(&Setup::new("return", groups)).unwrap();
     let script = format!("read=5:10 open=3 exec=1:{} read=7:100 fork=2", second.display());
     Load::run(directory.path(), "ebpft_first", &script).unwrap();
-    let first = Expected {
-        read: 5,
-        read_bytes: 50,
-        open: 3,
-        close: 3,
-        ..Expected::default()
-    };
-    let second = Expected {
-        read: 7,
-        read_bytes: 700,
-        fork: 2,
-        exit: 3,
-        release: 3,
-        ..Expected::default()
-    };
-    check(
-        &settle(plugin),
-        "return",
-        &[("first".to_owned(), first), ("second".to_owned(), second)],
-    );
+    let first = Expected { read: 5, read_bytes: 50, open: 3, close: 3, ..Expected::default() };
+    let second = Expected { read: 7, read_bytes: 700, fork: 2, exit: 3, release: 3, ..Expected::default() };
+    check(&settle(plugin), "return", &[("first".to_owned(), first), ("second".to_owned(), second)]);
 }
 
 /// A thread may have a name of its own, which may even be another group's: its process decides.
@@ -219,13 +175,7 @@ fn renamed_threads_count_for_their_process() {
 /// exec from a thread that is not the leader: the thread takes over the process.
 #[test]
 fn exec_from_a_thread() {
-    compare(
-        "return",
-        &[(
-            "ebpft_texec",
-            "open=3 thread_exec=5 read=7:10 thread_exec=2 fork=2",
-        )],
-    );
+    compare("return", &[("ebpft_texec", "open=3 thread_exec=5 read=7:10 thread_exec=2 fork=2")]);
 }
 
 /// Children that go on when their parent is gone keep their name, hence their group.
@@ -238,13 +188,7 @@ fn orphans_stay_in_their_group() {
 #[test]
 fn a_load_over_many_intervals() {
     let step = "read=700:100 write=300:10 open=50 fork=5 thread=5 sleep_ms=150 ";
-    compare(
-        "return",
-        &[
-            ("ebpft_long1", &step.repeat(30)),
-            ("ebpft_long2", &step.repeat(30)),
-        ],
-    );
+    compare("return", &[("ebpft_long1", &step.repeat(30)), ("ebpft_long2", &step.repeat(30))]);
 }
 
 /// `disable apps = yes` removes the charts per group and keeps the system's.
@@ -253,10 +197,7 @@ fn without_applications_the_totals_stay() {
     let _alone = alone().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let global = "ebpf load mode = return\n    disable apps = yes";
-    let setup = Setup {
-        ebpf_conf: Some(tests::plugin::only_process(global)),
-        ..Setup::new("return", "")
-    };
+    let setup = Setup { ebpf_conf: Some(tests::plugin::only_process(global)), ..Setup::new("return", "") };
     let plugin = Plugin::start_and_wait(&setup).unwrap();
     let expected = run_everything(directory.path());
     let finished = settle(plugin);
@@ -266,11 +207,7 @@ fn without_applications_the_totals_stay() {
         let (chart, dimension) = counter.system.unwrap();
         let shown = finished.output.total(chart, dimension).abs().cast_unsigned();
         let least = (counter.of)(&expected);
-        assert!(
-            shown >= least,
-            "{}: at least {least}, {chart} {dimension} shows {shown}",
-            counter.name
-        );
+        assert!(shown >= least, "{}: at least {least}, {chart} {dimension} shows {shown}", counter.name);
     }
 }
 

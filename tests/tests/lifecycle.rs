@@ -19,10 +19,7 @@ fn ends_clean(end: impl FnOnce(&mut Plugin), status: Option<i32>) {
     let _alone = alone().unwrap();
     let before = Residue::now().unwrap();
     let mut plugin = Plugin::start_and_wait(&Setup::new("return", GROUPS)).unwrap();
-    assert!(
-        before.new_objects().unwrap() > 0,
-        "the plugin attached nothing, so nothing would be tested"
-    );
+    assert!(before.new_objects().unwrap() > 0, "the plugin attached nothing, so nothing would be tested");
     let workers = children(plugin.pid()).unwrap();
     assert!(!workers.is_empty(), "no worker is running");
     end(&mut plugin);
@@ -64,11 +61,7 @@ fn a_signal_during_the_start() {
         plugin.signal(Signal::SIGTERM).unwrap();
         let finished = plugin.finish(STOP_LIMIT).unwrap();
         // Before the program has set up its signals, the signal itself ends it.
-        assert!(
-            finished.status.code() == Some(0) || delay_ms == 0,
-            "{delay_ms} ms: {:?}",
-            finished.status
-        );
+        assert!(finished.status.code() == Some(0) || delay_ms == 0, "{delay_ms} ms: {:?}", finished.status);
         before.wait_gone(STOP_LIMIT).unwrap();
     }
 }
@@ -88,21 +81,15 @@ fn a_killed_worker_is_replaced() {
     }
     wait_dead(&killed, STOP_LIMIT).unwrap();
     let pid = plugin.pid();
-    tests::system::wait_until("a new worker", Duration::from_secs(15), || {
-        Ok(!children(pid)?.is_empty())
-    })
-    .unwrap();
+    tests::system::wait_until("a new worker", Duration::from_secs(15), || Ok(!children(pid)?.is_empty()))
+        .unwrap();
     let opened = |plugin: &Plugin| plugin.output().total("apps.file_open", "load");
     assert_eq!(opened(&plugin), 101);
     // The new worker is up when it shows again what happens now.
     let probe = "open=1";
     let mut probes = 0;
     while opened(&plugin) == 101 {
-        assert!(
-            probes < 20,
-            "the new worker shows nothing; log:\n{}",
-            plugin.stderr()
-        );
+        assert!(probes < 20, "the new worker shows nothing; log:\n{}", plugin.stderr());
         Load::run(directory.path(), "ebpft_life", probe).unwrap();
         plugin.wait_ticks(2).unwrap();
         probes += 1;
@@ -113,18 +100,9 @@ fn a_killed_worker_is_replaced() {
     plugin.wait_ticks(3).unwrap();
     let finished = plugin.stop().unwrap();
     assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
-    assert_eq!(
-        finished.output.total("apps.file_open", "load") - base("apps.file_open"),
-        103
-    );
-    assert_eq!(
-        finished.output.total("apps.vfs_write_call", "load") - base("apps.vfs_write_call"),
-        70
-    );
-    assert_eq!(
-        finished.output.total("apps.task_close", "load") - base("apps.task_close"),
-        10
-    );
+    assert_eq!(finished.output.total("apps.file_open", "load") - base("apps.file_open"), 103);
+    assert_eq!(finished.output.total("apps.vfs_write_call", "load") - base("apps.vfs_write_call"), 70);
+    assert_eq!(finished.output.total("apps.task_close", "load") - base("apps.task_close"), 10);
     let mut faults = finished.output.counter_faults();
     faults.extend(sum_differences(&finished.output, true));
     assert!(faults.is_empty(), "{}", faults.join("\n"));
@@ -164,10 +142,7 @@ fn not_root_is_a_clear_message() {
     use std::os::unix::process::CommandExt;
     let _alone = alone().unwrap();
     // A home that another user can reach.
-    let directory = tempfile::Builder::new()
-        .permissions(permissions())
-        .tempdir()
-        .unwrap();
+    let directory = tempfile::Builder::new().permissions(permissions()).tempdir().unwrap();
     for program in ["supervisor", "ebpf-worker"] {
         let from = tests::system::program_directory().unwrap().join(program);
         std::fs::copy(from, directory.path().join(program)).unwrap();
@@ -188,10 +163,7 @@ fn not_root_is_a_clear_message() {
         log.contains("root") || log.contains("cap_") || log.contains("capabilit"),
         "no clear message:\n{log}"
     );
-    assert!(
-        !output.stdout.windows(4).any(|word| word == b"SET "),
-        "numbers without a worker"
-    );
+    assert!(!output.stdout.windows(4).any(|word| word == b"SET "), "numbers without a worker");
     assert_ne!(output.status.code(), Some(124), "it did not end by itself");
 }
 

@@ -13,14 +13,8 @@ use tests::plugin::{Plugin, Setup};
 use tests::system::alone;
 
 /// What perf's tracepoints do not see.
-const UNSEEN: [&str; 6] = [
-    "read bytes",
-    "write bytes",
-    "release",
-    "unlink error",
-    "fork error",
-    "thread error",
-];
+const UNSEEN: [&str; 6] =
+    ["read bytes", "write bytes", "release", "unlink error", "fork error", "thread error"];
 
 /// Runs `command`, whose first word is linked as `name`, under perf and beside the plugin; returns
 /// what perf counted after both agree. Children belong to their parent's group.
@@ -36,18 +30,10 @@ fn agree(directory: &Path, name: &str, command: &[&str]) -> Expected {
         let (perf, shown) = ((counter.of)(&counted), finished.output.total(chart, "work"));
         println!("{name} {}: perf {perf}, plugin {shown}", counter.name);
         if i64::try_from(perf).unwrap() != shown {
-            differences.push(format!(
-                "{}: perf counts {perf}, {chart} shows {shown}",
-                counter.name
-            ));
+            differences.push(format!("{}: perf counts {perf}, {chart} shows {shown}", counter.name));
         }
     }
-    assert!(
-        differences.is_empty(),
-        "{}\nlog:\n{}",
-        differences.join("\n"),
-        finished.stderr
-    );
+    assert!(differences.is_empty(), "{}\nlog:\n{}", differences.join("\n"), finished.stderr);
     counted
 }
 
@@ -63,15 +49,9 @@ fn tar_of_the_documentation() {
     let _alone = alone().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let tar = link_program(directory.path(), "/bin/tar", "ebpft_tar");
-    let counted = agree(
-        directory.path(),
-        "ebpft_tar",
-        &[&tar, "-cf", "archive.tar", "-C", "/usr/include", "."],
-    );
-    assert!(
-        counted.open > 100 && counted.read > 100 && counted.write > 100,
-        "too little work: {counted:?}"
-    );
+    let counted =
+        agree(directory.path(), "ebpft_tar", &[&tar, "-cf", "archive.tar", "-C", "/usr/include", "."]);
+    assert!(counted.open > 100 && counted.read > 100 && counted.write > 100, "too little work: {counted:?}");
 }
 
 #[test]
@@ -80,15 +60,9 @@ fn find_through_the_system() {
     let directory = tempfile::tempdir().unwrap();
     let find = link_program(directory.path(), "/usr/bin/find", "ebpft_find");
     let out = "/usr/share";
-    let counted = agree(
-        directory.path(),
-        "ebpft_find",
-        &[&find, out, "-name", "*.none", "-newer", "/etc/passwd"],
-    );
-    assert!(
-        counted.open > 100 && counted.close > 100,
-        "too little work: {counted:?}"
-    );
+    let counted =
+        agree(directory.path(), "ebpft_find", &[&find, out, "-name", "*.none", "-newer", "/etc/passwd"]);
+    assert!(counted.open > 100 && counted.close > 100, "too little work: {counted:?}");
 }
 
 /// A shell that starts several hundred short programs: forks, execs, exits, failed opens, deleted files.
@@ -100,10 +74,7 @@ fn a_shell_script_with_its_children() {
     let script =
         "for i in $(seq 100); do echo $i > f$i; cat f$i nofile | tr 1 2; rm f$i; done >/dev/null 2>&1";
     let counted = agree(directory.path(), "ebpft_sh", &[&shell, "-c", script]);
-    assert!(
-        counted.fork >= 300 && counted.unlink >= 100,
-        "too little work: {counted:?}"
-    );
+    assert!(counted.fork >= 300 && counted.unlink >= 100, "too little work: {counted:?}");
 }
 
 /// A compiler: its children have children, and each level inherits the group of the one above.
@@ -117,13 +88,6 @@ fn a_compiler_with_its_grandchildren() {
         "#include <stdio.h>\nint main(void) { return puts(\"x\"); }\n",
     )
     .unwrap();
-    let counted = agree(
-        directory.path(),
-        "ebpft_gcc",
-        &[&compiler, "-O1", "main.c", "-o", "main"],
-    );
-    assert!(
-        counted.fork >= 4 && counted.open_error > 10,
-        "too little work: {counted:?}"
-    );
+    let counted = agree(directory.path(), "ebpft_gcc", &[&compiler, "-O1", "main.c", "-o", "main"]);
+    assert!(counted.fork >= 4 && counted.open_error > 10, "too little work: {counted:?}");
 }

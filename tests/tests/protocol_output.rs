@@ -51,10 +51,7 @@ fn run(setup: &Setup, script: &str) -> Finished {
 fn charts_are_as_documented() {
     for mode in ["entry", "return"] {
         let _alone = alone().unwrap();
-        let finished = run(
-            &Setup::new(mode, "load: ebpft_proto\n"),
-            "open=5 write=7:10 fork=2",
-        );
+        let finished = run(&Setup::new(mode, "load: ebpft_proto\n"), "open=5 write=7:10 fork=2");
         let return_mode = mode == "return";
         let missing = chart_differences(&finished.output, return_mode, true);
         assert!(missing.is_empty(), "{}", missing.join("\n"));
@@ -68,44 +65,23 @@ fn charts_are_as_documented() {
                 (line.units.as_str(), line.chart_type.as_str(), line.priority),
                 (units, chart_type, priority)
             );
-            assert_eq!(
-                (line.plugin.as_str(), line.update_every),
-                ("ebpf.plugin", 1),
-                "{id}"
-            );
+            assert_eq!((line.plugin.as_str(), line.update_every), ("ebpf.plugin", 1), "{id}");
         }
-        let other = finished
-            .output
-            .charts
-            .keys()
-            .find(|id| CHARTS.iter().all(|chart| chart.0 != **id));
+        let other = finished.output.charts.keys().find(|id| CHARTS.iter().all(|chart| chart.0 != **id));
         println!("a chart beyond the documented ones: {other:?}");
-        assert!(
-            finished.output.counter_faults().is_empty(),
-            "{:?}",
-            finished.output.counter_faults()
-        );
+        assert!(finished.output.counter_faults().is_empty(), "{:?}", finished.output.counter_faults());
     }
 }
 
 #[test]
 fn signs_and_derived_values() {
     let _alone = alone().unwrap();
-    let output = run(
-        &Setup::new("return", "load: ebpft_proto\n"),
-        "write=100:1000 read=10:10 fork=20",
-    )
-    .output;
-    assert!(
-        output.total("ebpf.io_bytes", "vfs_write") <= -100_000,
-        "written bytes are shown below zero"
-    );
+    let output =
+        run(&Setup::new("return", "load: ebpft_proto\n"), "write=100:1000 read=10:10 fork=20").output;
+    assert!(output.total("ebpf.io_bytes", "vfs_write") <= -100_000, "written bytes are shown below zero");
     assert!(output.total("ebpf.io_bytes", "vfs_read") >= 100);
     assert_eq!(output.total("apps.vfs_write_bytes", "load"), 100_000);
-    assert!(
-        output.total("ebpf.exit", "release_task") >= 21,
-        "released tasks are shown above zero"
-    );
+    assert!(output.total("ebpf.exit", "release_task") >= 21, "released tasks are shown above zero");
     for (chart, dimension, name) in [
         ("ebpf.file_descriptor", "do_sys_open", "open"),
         ("ebpf.file_descriptor", "__close_fd", "close"),
@@ -117,18 +93,12 @@ fn signs_and_derived_values() {
         ("ebpf.exit", "do_exit", "process"),
         ("ebpf.exit", "release_task", "task"),
     ] {
-        let found = output.charts[chart]
-            .dimension(dimension)
-            .unwrap_or_else(|| panic!("{chart} {dimension}"));
+        let found =
+            output.charts[chart].dimension(dimension).unwrap_or_else(|| panic!("{chart} {dimension}"));
         assert_eq!(found.name, name, "{chart} {dimension}");
     }
     for dimension in ["process", "zombie"] {
-        assert!(
-            output.charts["ebpf.process_status"]
-                .dimension(dimension)
-                .is_some(),
-            "{dimension}"
-        );
+        assert!(output.charts["ebpf.process_status"].dimension(dimension).is_some(), "{dimension}");
     }
 }
 
@@ -148,16 +118,7 @@ fn hostile_names_do_not_break_the_protocol() {
     for number in 2..10 {
         Load::run(directory.path(), &format!("ebpft_{number}"), "open=3").unwrap();
     }
-    for name in [
-        "a b",
-        "it's",
-        "x=y",
-        "\"q\"",
-        "SET x = 1",
-        "n\nEND",
-        "b\\",
-        "\u{1b}[31m",
-    ] {
+    for name in ["a b", "it's", "x=y", "\"q\"", "SET x = 1", "n\nEND", "b\\", "\u{1b}[31m"] {
         Load::run(directory.path(), name, "open=3").unwrap();
     }
     for number in 0..40 {
@@ -167,11 +128,7 @@ fn hostile_names_do_not_break_the_protocol() {
     let finished = plugin.stop().unwrap();
     assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
     for number in 0..40 {
-        assert_eq!(
-            finished.output.total("apps.file_open", &format!("group{number}")),
-            3,
-            "group{number}"
-        );
+        assert_eq!(finished.output.total("apps.file_open", &format!("group{number}")), 3, "group{number}");
     }
     assert!(tests::compare::sum_differences(&finished.output, true).is_empty());
 }
@@ -184,32 +141,15 @@ fn bad_configuration_does_not_stop_the_plugin() {
     let texts = [
         ("missing", None),
         ("empty", Some(String::new())),
-        (
-            "binary",
-            Some("\u{0}\u{1}[\u{fffd}\n==\n[global\nebpf load mode".to_owned()),
-        ),
+        ("binary", Some("\u{0}\u{1}[\u{fffd}\n==\n[global\nebpf load mode".to_owned())),
         ("huge", Some(huge)),
         ("unknown", Some(only_process("no such option = 1"))),
-        (
-            "value",
-            Some(only_process(
-                "ebpf load mode = sideways\n    disable apps = maybe",
-            )),
-        ),
-        (
-            "twice",
-            Some(only_process(
-                "ebpf load mode = return\n    ebpf load mode = entry",
-            )),
-        ),
+        ("value", Some(only_process("ebpf load mode = sideways\n    disable apps = maybe"))),
+        ("twice", Some(only_process("ebpf load mode = return\n    ebpf load mode = entry"))),
     ];
     for (what, ebpf_conf) in texts {
         for apps_groups in [None, Some("load: ebpft_proto\n".to_owned())] {
-            let setup = Setup {
-                ebpf_conf: ebpf_conf.clone(),
-                apps_groups,
-                args: vec!["1".to_owned()],
-            };
+            let setup = Setup { ebpf_conf: ebpf_conf.clone(), apps_groups, args: vec!["1".to_owned()] };
             let mut plugin =
                 Plugin::start_and_wait(&setup).unwrap_or_else(|error| panic!("{what}: {error:?}"));
             plugin.wait_ticks(1).unwrap();
@@ -234,8 +174,6 @@ fn iterations_end_by_themselves() {
     let plugin = Plugin::start(&setup).unwrap();
     let finished = plugin.finish(std::time::Duration::from_secs(40)).unwrap();
     assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
-    let blocks = parse(finished.stdout.as_bytes()).unwrap().charts["ebpf.io"]
-        .blocks
-        .len();
+    let blocks = parse(finished.stdout.as_bytes()).unwrap().charts["ebpf.io"].blocks.len();
     assert!((3..=4).contains(&blocks), "{blocks} blocks after 3 intervals");
 }

@@ -15,6 +15,7 @@ const MAP_UPDATE_ELEM: libc::c_long = 2;
 const MAP_DELETE_ELEM: libc::c_long = 3;
 const MAP_GET_NEXT_KEY: libc::c_long = 4;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const LINK_CREATE: libc::c_long = 28;
 const MAP_LOOKUP_BATCH: libc::c_long = 24;
 const MAP_DELETE_BATCH: libc::c_long = 27;
 
@@ -67,11 +68,7 @@ fn call<T>(command: libc::c_long, attribute: &mut T) -> io::Result<libc::c_long>
     // SAFETY: `attribute` is a live repr(C) struct laid out as bpf_attr is for this command, its size goes with it, and every address
     // in it was taken from a buffer that the caller keeps borrowed, of the length that the map's key and value sizes ask for.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attribute as *mut T, size_of::<T>()) };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 fn raw(fd: BorrowedFd<'_>) -> u32 {
@@ -89,11 +86,7 @@ pub struct MapHandle {
 impl MapHandle {
     /// A handle of its own on `fd`. `key_size` and `value_size` must be those that the map was made with.
     pub fn new(fd: BorrowedFd<'_>, key_size: usize, value_size: usize) -> io::Result<Self> {
-        Ok(MapHandle {
-            fd: fd.try_clone_to_owned()?,
-            key_size,
-            value_size,
-        })
+        Ok(MapHandle { fd: fd.try_clone_to_owned()?, key_size, value_size })
     }
 
     /// Reads the value of `key` into `value`; `false` when there is none.
@@ -150,9 +143,7 @@ impl MapHandle {
         let room = (keys.len() / self.key_size).min(values.len() / self.value_size);
         let mut next: u32 = 0;
         let mut batch = Batch {
-            in_batch: position
-                .as_ref()
-                .map_or(0, |place| std::ptr::from_ref(place) as u64),
+            in_batch: position.as_ref().map_or(0, |place| std::ptr::from_ref(place) as u64),
             out_batch: std::ptr::from_mut(&mut next) as u64,
             keys: keys.as_mut_ptr() as u64,
             values: values.as_mut_ptr() as u64,
@@ -197,12 +188,7 @@ impl MapHandle {
     }
 
     fn element(&self, key: &[u8], value_or_next_key: u64) -> Element {
-        Element {
-            map_fd: raw(self.fd()),
-            key: key.as_ptr() as u64,
-            value_or_next_key,
-            ..Element::default()
-        }
+        Element { map_fd: raw(self.fd()), key: key.as_ptr() as u64, value_or_next_key, ..Element::default() }
     }
 
     fn check(&self, buffer: &[u8], size: usize) {
@@ -232,24 +218,56 @@ pub fn create_map(
         map_flags: 0,
         inner_map_fd: inner.map_or(0, raw),
     };
-    let fd = call(MAP_CREATE, &mut attribute)?;
-    let fd = i32::try_from(fd).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
-    // SAFETY: the kernel has just made this descriptor for us, and nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    own(call(MAP_CREATE, &mut attribute)?)
+}
+
+/// `union bpf_attr` for BPF_LINK_CREATE, as far as a perf event needs it.
+#[repr(C)]
+#[derive(Default)]
+struct Link {
+    program_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    cookie: u64,
+}
+
+/// Lets `program` run at every event of the perf event, until the link is closed (≥ 5.15).
+pub fn create_perf_link(program: BorrowedFd<'_>, event: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    /// BPF_PERF_EVENT.
+    const PERF_EVENT: u32 = 41;
+    let mut attribute =
+        Link { program_fd: raw(program), target_fd: raw(event), attach_type: PERF_EVENT, ..Link::default() };
+    own(call(LINK_CREATE, &mut attribute)?)
 }
 
 /// How often the kernel skipped a program because it was already running on that CPU; 0 where the kernel does not say (< 5.12).
 pub fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
-    /// Offset in `struct bpf_prog_info`, which only grows.
+    /// Offset of `recursion_misses` in `struct bpf_prog_info`, which only grows.
     const RECURSION_MISSES: usize = 208;
-    let mut info = [0_u8; RECURSION_MISSES + 8];
-    let mut attribute = Info {
-        fd: raw(program),
-        length: info.len() as u32,
-        info: info.as_mut_ptr() as u64,
-    };
+    info_word::<{ RECURSION_MISSES + 8 }>(program)
+}
+
+/// Returns that a kretprobe had no instance for, of the link that attaches it; 0 where the kernel does not say (< 6.7).
+pub fn link_misses(link: BorrowedFd<'_>) -> io::Result<u64> {
+    /// Offset of `perf_event.kprobe.missed` in `struct bpf_link_info`, which only grows.
+    const MISSED: usize = 48;
+    info_word::<{ MISSED + 8 }>(link)
+}
+
+/// The last word of the first `END` bytes that the kernel tells of an object; 0 when it tells less.
+fn info_word<const END: usize>(object: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut info = [0_u8; END];
+    let mut attribute = Info { fd: raw(object), length: END as u32, info: info.as_mut_ptr() as u64 };
     call(OBJ_GET_INFO_BY_FD, &mut attribute)?;
     let mut word = [0; 8];
-    word.copy_from_slice(&info[RECURSION_MISSES..]);
+    word.copy_from_slice(&info[END - 8..]);
     Ok(u64::from_ne_bytes(word))
+}
+
+/// A descriptor that the kernel has just made.
+fn own(fd: libc::c_long) -> io::Result<OwnedFd> {
+    let fd = i32::try_from(fd).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
+    // SAFETY: the caller got it from a system call that makes one, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -27,30 +27,21 @@ impl Channel {
         let (to_worker, orders) = ipc::bytes_channel().context("cannot make a channel for orders")?;
         let (messages, from_worker) = ipc::bytes_channel().context("cannot make a channel for messages")?;
         let rendezvous = IpcSender::connect(name.to_owned()).context("cannot reach the supervisor")?;
-        rendezvous
-            .send(Hello {
-                to_worker,
-                from_worker,
-            })
-            .context("cannot greet the supervisor")?;
+        rendezvous.send(Hello { to_worker, from_worker }).context("cannot greet the supervisor")?;
         Ok(Channel { orders, messages })
     }
 
     /// The next order; `None` when the supervisor is gone. Fails on a frame that is no order.
     pub fn next_order(&self) -> Result<Option<ToWorker>> {
         match self.orders.recv() {
-            Ok(frame) => wire::decode(&frame)
-                .map(Some)
-                .context("an order that cannot be understood"),
+            Ok(frame) => wire::decode(&frame).map(Some).context("an order that cannot be understood"),
             Err(_) => Ok(None),
         }
     }
 
     /// Sends one message.
     pub fn send(&self, message: &ToSupervisor) -> Result<()> {
-        self.messages
-            .send(&wire::encode(message)?)
-            .context("cannot reach the supervisor any more")
+        self.messages.send(&wire::encode(message)?).context("cannot reach the supervisor any more")
     }
 
     /// Sends a line for the log.

@@ -81,16 +81,7 @@ impl Drain {
             Some(map) => (vec![0; BATCH * map.key_size()], vec![0; BATCH * map.value_size()]),
             None => (Vec::new(), Vec::new()),
         };
-        Ok(Drain {
-            maps,
-            quiescence,
-            epoch: 1,
-            pending: None,
-            totals,
-            batches: true,
-            keys,
-            values,
-        })
+        Ok(Drain { maps, quiescence, epoch: 1, pending: None, totals, batches: true, keys, values })
     }
 
     /// Counters of the table.
@@ -110,29 +101,16 @@ impl Drain {
             }
             self.clear(&pending)?;
         }
-        let snapshot = if self.maps.overflow.is_some() {
-            self.close_epoch()?
-        } else {
-            self.read_totals()?
-        };
+        let snapshot = if self.maps.overflow.is_some() { self.close_epoch()? } else { self.read_totals()? };
         self.epoch += 1;
         Ok(snapshot)
     }
 
     fn close_epoch(&mut self) -> Result<Snapshot, ReadError> {
         let next = (self.epoch + 1).to_ne_bytes();
-        self.maps
-            .control
-            .update(&control::EPOCH.to_ne_bytes(), &next)
-            .map_err(failed("write", "control"))?;
-        self.quiescence
-            .wait()
-            .map_err(failed("wait for the programs of", "control"))?;
-        let mut pending = Pending {
-            snapshot: self.empty_snapshot(),
-            rows: Vec::new(),
-            keys: Vec::new(),
-        };
+        self.maps.control.update(&control::EPOCH.to_ne_bytes(), &next).map_err(failed("write", "control"))?;
+        self.quiescence.wait().map_err(failed("wait for the programs of", "control"))?;
+        let mut pending = Pending { snapshot: self.empty_snapshot(), rows: Vec::new(), keys: Vec::new() };
         self.read_rows(&mut pending)?;
         self.read_overflow(&mut pending)?;
         let snapshot = pending.snapshot.clone();
@@ -187,8 +165,7 @@ impl Drain {
                 Err(error) => return Err(failed("read", "overflow")(error)),
             }
         }
-        self.read_overflow_by_key(pending)
-            .map_err(failed("read", "overflow"))
+        self.read_overflow_by_key(pending).map_err(failed("read", "overflow"))
     }
 
     fn read_overflow_in_batches(&mut self, pending: &mut Pending) -> io::Result<()> {
@@ -272,10 +249,7 @@ impl Drain {
                 None => self
                     .maps
                     .rows
-                    .update(
-                        &(index as u32).to_ne_bytes(),
-                        &vec![0; self.maps.rows.value_size()],
-                    )
+                    .update(&(index as u32).to_ne_bytes(), &vec![0; self.maps.rows.value_size()])
                     .map_err(failed("clear", "rows"))?,
             }
         }
@@ -297,39 +271,25 @@ impl Drain {
         let mut sums = vec![0_u64; self.totals.len()];
         let mut row = vec![0; row_size(self.maps.counters)];
         for cpu in 0..self.maps.cpus {
-            self.maps
-                .rows
-                .lookup(&(cpu as u32).to_ne_bytes(), &mut row)
-                .map_err(failed("read", "rows"))?;
+            self.maps.rows.lookup(&(cpu as u32).to_ne_bytes(), &mut row).map_err(failed("read", "rows"))?;
             for (sum, value) in sums.iter_mut().zip(RawRow(&row).counters()) {
                 *sum += value;
             }
         }
-        let grown: Vec<u64> = sums
-            .iter()
-            .zip(&self.totals)
-            .map(|(now, before)| now - before)
-            .collect();
+        let grown: Vec<u64> = sums.iter().zip(&self.totals).map(|(now, before)| now - before).collect();
         self.totals = sums;
         let mut snapshot = self.empty_snapshot();
-        snapshot
-            .unattributed
-            .copy_from_slice(&grown[..self.maps.counters]);
+        snapshot.unattributed.copy_from_slice(&grown[..self.maps.counters]);
         snapshot.missed.failed_reads = grown[self.maps.counters + 1];
-        self.pending = Some(Pending {
-            snapshot: snapshot.clone(),
-            rows: Vec::new(),
-            keys: Vec::new(),
-        });
+        self.pending = Some(Pending { snapshot: snapshot.clone(), rows: Vec::new(), keys: Vec::new() });
         Ok(snapshot)
     }
 }
 
 /// CLOCK_MONOTONIC in nanoseconds.
 fn now_ns() -> u64 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| {
-        now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned()
-    })
+    clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map_or(0, |now| now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned())
 }
 
 /// Rows of one process joined: a process has one for each CPU that it ran on. Keeps the first row's place.
@@ -337,14 +297,8 @@ pub fn join_rows(snapshot: &mut Snapshot, counters: usize) {
     let mut places: HashMap<(u32, u32), usize> = HashMap::with_capacity(snapshot.identities.len());
     let mut kept: Vec<Identity> = Vec::with_capacity(snapshot.identities.len());
     let mut values: Vec<u64> = Vec::with_capacity(snapshot.values.len());
-    for (identity, row) in snapshot
-        .identities
-        .drain(..)
-        .zip(snapshot.values.chunks(counters))
-    {
-        let place = *places
-            .entry((identity.tgid, identity.generation))
-            .or_insert(kept.len());
+    for (identity, row) in snapshot.identities.drain(..).zip(snapshot.values.chunks(counters)) {
+        let place = *places.entry((identity.tgid, identity.generation)).or_insert(kept.len());
         let Some(same) = kept.get_mut(place) else {
             kept.push(identity);
             values.extend_from_slice(row);

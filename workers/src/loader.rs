@@ -4,7 +4,9 @@
 
 mod attach;
 mod facts;
+mod kprobe;
 mod offsets;
+mod perf;
 mod plan;
 mod symbols;
 
@@ -24,6 +26,7 @@ use crate::bpf::{self, MapHandle};
 use crate::drain::Maps;
 use crate::mapping::MappedRows;
 use crate::rows::{SLOTS, control, row_size};
+use kprobe::Kprobe;
 use plan::{Choices, SYS_EXIT, flavours};
 
 /// A module that counts. Dropping it detaches every program and frees every map.
@@ -31,6 +34,8 @@ use plan::{Choices, SYS_EXIT, flavours};
 pub struct Loaded {
     /// Holds the programs and their links.
     ebpf: Ebpf,
+    /// Holds the kprobes.
+    kprobes: Vec<Kprobe>,
     /// What counts which event.
     pub plan: Plan,
     /// Where it is counted; taken by the drain.
@@ -43,9 +48,12 @@ impl Loaded {
         use std::os::fd::AsFd;
         let loaded = self.ebpf.programs().filter_map(|(_, program)| program.fd().ok());
         // A kernel that does not answer has nothing to say about misses either: what it counted so far is 0.
-        loaded
-            .map(|fd| bpf::recursion_misses(fd.as_fd()).unwrap_or(0))
-            .sum()
+        loaded.map(|fd| bpf::recursion_misses(fd.as_fd()).unwrap_or(0)).sum()
+    }
+
+    /// Returns that kretprobes have lost; all together, since the start.
+    pub fn kretprobe_misses(&self) -> u64 {
+        self.kprobes.iter().map(Kprobe::misses).sum()
     }
 }
 
@@ -61,10 +69,7 @@ pub fn load(table: &Table, order: &StartOrder, facts: &Facts) -> Result<Loaded> 
         }
     }
     if refusals.is_empty() {
-        bail!(
-            "the options ask for BTF (`ebpf type format = co-re`), which {}",
-            facts.btf_missing()
-        );
+        bail!("the options ask for BTF (`ebpf type format = co-re`), which {}", facts.btf_missing());
     }
     bail!("{}", refusals.join("; "))
 }
@@ -77,13 +82,13 @@ fn load_flavour(table: &Table, order: &StartOrder, facts: &Facts, flavour: Flavo
         if flavour == Flavour::Legacy {
             offsets::find_and_store(&mut ebpf, &maps.control).context("cannot find a task's fields")?;
             let events = u64::from(choices.sys_exit_events());
-            maps.control
-                .update(&control::SYS_EXIT_EVENTS.to_ne_bytes(), &events.to_ne_bytes())?;
+            maps.control.update(&control::SYS_EXIT_EVENTS.to_ne_bytes(), &events.to_ne_bytes())?;
         }
+        let mut kprobes = Vec::new();
         let mut attached = HashMap::new();
         let mut refused_now = false;
         for (event, hook) in choices.chosen() {
-            match attach::attach(&mut ebpf, facts, event, hook) {
+            match attach::attach(&mut ebpf, facts, event, hook, &mut kprobes) {
                 Ok(names) => drop(attached.insert(event.name.clone(), names)),
                 Err(reason) => {
                     choices.refuse(&event.name, format!("{reason:#}"));
@@ -98,10 +103,7 @@ fn load_flavour(table: &Table, order: &StartOrder, facts: &Facts, flavour: Flavo
         if attached.is_empty() {
             bail!("no event can be counted: {}", choices.refusals().join("; "));
         }
-        let events = table
-            .events
-            .iter()
-            .filter(|event| event.mode.exists_in(order.load_mode));
+        let events = table.events.iter().filter(|event| event.mode.exists_in(order.load_mode));
         let events = events.map(|event| PlannedEvent {
             event: event.name.clone(),
             attached: attached.remove(&event.name).unwrap_or_default(),
@@ -112,11 +114,7 @@ fn load_flavour(table: &Table, order: &StartOrder, facts: &Facts, flavour: Flavo
             events: events.collect(),
             map_bytes: map_bytes(&ebpf),
         };
-        return Ok(Loaded {
-            ebpf,
-            plan,
-            maps: Some(maps),
-        });
+        return Ok(Loaded { ebpf, kprobes, plan, maps: Some(maps) });
     }
 }
 
@@ -148,11 +146,7 @@ fn load_object(
 
 /// Without slots the hash holds every active process; with them only those that collide.
 fn overflow_entries(flavour: Flavour, order: &StartOrder) -> u32 {
-    if flavour == Flavour::Rows {
-        (order.pid_table_size / 4).max(1024)
-    } else {
-        order.pid_table_size
-    }
+    if flavour == Flavour::Rows { (order.pid_table_size / 4).max(1024) } else { order.pid_table_size }
 }
 
 /// Rows of the array: for each CPU and epoch the slots and a spill row; without applications one for each CPU.
@@ -176,32 +170,16 @@ fn open_maps(ebpf: &mut Ebpf, table: &Table, order: &StartOrder, flavour: Flavou
     } else {
         None
     };
-    let overflow = if order.apps {
-        Some(handle(ebpf, "overflow", 16, size)?)
-    } else {
-        None
-    };
-    Ok(Maps {
-        counters,
-        cpus,
-        control: handle(ebpf, "control", 4, 8)?,
-        rows,
-        mapped,
-        overflow,
-    })
+    let overflow = if order.apps { Some(handle(ebpf, "overflow", 16, size)?) } else { None };
+    Ok(Maps { counters, cpus, control: handle(ebpf, "control", 4, 8)?, rows, mapped, overflow })
 }
 
 fn handle(ebpf: &Ebpf, name: &str, key_size: usize, value_size: usize) -> Result<MapHandle> {
     use std::os::fd::AsFd;
     let data = map_data(ebpf, name)?;
-    let info = data
-        .info()
-        .with_context(|| format!("cannot ask about the map `{name}`"))?;
+    let info = data.info().with_context(|| format!("cannot ask about the map `{name}`"))?;
     if (info.key_size() as usize, info.value_size() as usize) != (key_size, value_size) {
-        bail!(
-            "the map `{name}` holds {} bytes, the table says {value_size}",
-            info.value_size()
-        );
+        bail!("the map `{name}` holds {} bytes, the table says {value_size}", info.value_size());
     }
     MapHandle::new(data.fd().as_fd(), key_size, value_size)
         .with_context(|| format!("cannot keep the map `{name}`"))
@@ -219,10 +197,6 @@ fn map_data<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapData> {
 /// Kernel memory of the object's maps: entries × (key + value), which is what the kernel takes at the start, less its overhead.
 fn map_bytes(ebpf: &Ebpf) -> u64 {
     let names: Vec<&str> = ebpf.maps().map(|(name, _)| name).collect();
-    let infos = names
-        .into_iter()
-        .filter_map(|name| map_data(ebpf, name).ok()?.info().ok());
-    infos
-        .map(|info| u64::from(info.max_entries()) * u64::from(info.key_size() + info.value_size()))
-        .sum()
+    let infos = names.into_iter().filter_map(|name| map_data(ebpf, name).ok()?.info().ok());
+    infos.map(|info| u64::from(info.max_entries()) * u64::from(info.key_size() + info.value_size())).sum()
 }

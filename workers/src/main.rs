@@ -47,9 +47,7 @@ fn run(module: &str, rendezvous: &str, supervisor: &str) -> Result<()> {
     let Some(order) = channel.next_order()? else {
         return Ok(());
     };
-    let ToWorker::Start(order) = order else {
-        bail!("the first order must be to start")
-    };
+    let ToWorker::Start(order) = order else { bail!("the first order must be to start") };
     match start(module, &order) {
         Ok((loaded, drain)) => serve(&channel, loaded, drain),
         Err(error) => {
@@ -91,17 +89,14 @@ fn serve(channel: &Channel, loaded: Loaded, mut drain: Drain) -> Result<()> {
     report_losses(channel, &loaded.plan)?;
     channel.send(&ToSupervisor::Ready(loaded.plan.clone()))?;
     let counters = drain.counters();
-    let mut misses = Misses {
-        reported: 0,
-        epoch: 0,
-        in_epoch: 0,
-    };
+    let (mut recursion, mut kretprobe) = (Misses::default(), Misses::default());
     while let Some(order) = channel.next_order()? {
         match order {
             ToWorker::Collect { merged_epoch, .. } => {
                 let mut snapshot = drain.collect(merged_epoch)?;
                 join_rows(&mut snapshot, counters);
-                snapshot.missed.recursion = misses.of(snapshot.epoch, loaded.recursion_misses());
+                snapshot.missed.recursion = recursion.of(snapshot.epoch, loaded.recursion_misses());
+                snapshot.missed.kretprobe = kretprobe.of(snapshot.epoch, loaded.kretprobe_misses());
                 channel.send(&ToSupervisor::Snapshot(snapshot))?;
             }
             ToWorker::Shutdown => break,
@@ -112,6 +107,7 @@ fn serve(channel: &Channel, loaded: Loaded, mut drain: Drain) -> Result<()> {
 }
 
 /// Splits a total that only grows into epochs; an epoch that is sent again keeps its part.
+#[derive(Default)]
 struct Misses {
     reported: u64,
     epoch: u64,
@@ -121,11 +117,7 @@ struct Misses {
 impl Misses {
     fn of(&mut self, epoch: u64, total: u64) -> u64 {
         if epoch != self.epoch {
-            *self = Misses {
-                reported: total,
-                epoch,
-                in_epoch: total.saturating_sub(self.reported),
-            };
+            *self = Misses { reported: total, epoch, in_epoch: total.saturating_sub(self.reported) };
         }
         self.in_epoch
     }
@@ -139,10 +131,7 @@ fn report_losses(channel: &Channel, plan: &Plan) -> Result<()> {
         } else {
             event.refused.join("; ")
         };
-        channel.log(
-            LogLevel::Warning,
-            format!("`{}` is not counted: {reasons}", event.event),
-        )?;
+        channel.log(LogLevel::Warning, format!("`{}` is not counted: {reasons}", event.event))?;
     }
     Ok(())
 }

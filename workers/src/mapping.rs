@@ -29,21 +29,9 @@ impl MappedRows {
         // SAFETY: a new shared mapping at an address that the kernel chooses; `bytes` is the array's length rounded up to pages, which is
         // what array_map_mmap allows, so that every access below stays inside.
         let start = unsafe {
-            mmap(
-                None,
-                bytes,
-                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
-                MapFlags::MAP_SHARED,
-                map,
-                0,
-            )
+            mmap(None, bytes, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, map, 0)
         }?;
-        Ok(MappedRows {
-            start: start.cast(),
-            bytes,
-            words_per_row: row_size / 8,
-            rows,
-        })
+        Ok(MappedRows { start: start.cast(), bytes, words_per_row: row_size / 8, rows })
     }
 
     /// Whether the first word of a row, its owner, is set.

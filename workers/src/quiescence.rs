@@ -32,17 +32,13 @@ impl Quiescence {
         use std::os::fd::AsFd;
         let inner = bpf::create_map(ARRAY, 4, 8, 1, None)?;
         let outer = bpf::create_map(ARRAY_OF_MAPS, 4, 4, 1, Some(inner.as_fd()))?;
-        Ok(Quiescence {
-            outer: MapHandle::new(outer.as_fd(), 4, 4)?,
-            inner,
-        })
+        Ok(Quiescence { outer: MapHandle::new(outer.as_fd(), 4, 4)?, inner })
     }
 
     /// Returns when every program that started before the call has ended.
     pub fn wait(&self) -> io::Result<()> {
         // SAFETY: no pointer is passed; the call only waits. A kernel without it answers ENOSYS, which the update below makes up for.
         let _ = unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) };
-        self.outer
-            .update(&0_u32.to_ne_bytes(), &self.inner.as_raw_fd().to_ne_bytes())
+        self.outer.update(&0_u32.to_ne_bytes(), &self.inner.as_raw_fd().to_ne_bytes())
     }
 }

@@ -90,12 +90,7 @@ mod tests {
         let row = RawRow(&bytes);
         let identity = row.identity();
         assert_eq!(
-            (
-                identity.start_ns,
-                identity.tgid,
-                identity.parent_tgid,
-                identity.generation
-            ),
+            (identity.start_ns, identity.tgid, identity.parent_tgid, identity.generation),
             (77, 4242, 1, 9)
         );
         assert_eq!(identity.name(), b"cat");

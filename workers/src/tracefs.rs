@@ -1,36 +1,28 @@
-//! Makes tracefs visible to this process, and to nobody else.
+//! tracefs: where it is, and how to see it where the host has not mounted it.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
 const PLACES: &[&str] = &["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
+/// Where tracefs is mounted.
+pub fn root() -> Option<PathBuf> {
+    PLACES.iter().map(PathBuf::from).find(|place| place.join("events").exists())
+}
+
 /// Mounts tracefs in a mount namespace of this process's own where the host has not mounted it; nothing remains of it when the process ends.
 pub fn make_visible() -> io::Result<()> {
-    if PLACES
-        .iter()
-        .any(|place| Path::new(place).join("events").exists())
-    {
+    if root().is_some() {
         return Ok(());
     }
     unshare(CloneFlags::CLONE_NEWNS)?;
     // Nothing that is mounted here may spread to the host.
-    mount(
-        None::<&str>,
-        "/",
-        None::<&str>,
-        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-        None::<&str>,
-    )?;
-    mount(
-        Some("tracefs"),
-        PLACES[0],
-        Some("tracefs"),
-        MsFlags::empty(),
-        None::<&str>,
-    )?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+    // Kernels before 4.1 have it in debugfs only.
+    let place = PLACES.iter().find(|place| Path::new(place).exists()).unwrap_or(&PLACES[0]);
+    mount(Some("tracefs"), *place, Some("tracefs"), MsFlags::empty(), None::<&str>)?;
     Ok(())
 }

@@ -13,10 +13,7 @@ impl Comm {
     /// The name up to its first NUL, cut to 15 bytes.
     pub fn new(name: &[u8]) -> Self {
         let mut comm = [0; 16];
-        for (to, &from) in comm[..15]
-            .iter_mut()
-            .zip(name.iter().take_while(|&&byte| byte != 0))
-        {
+        for (to, &from) in comm[..15].iter_mut().zip(name.iter().take_while(|&&byte| byte != 0)) {
             *to = from;
         }
         Self(comm)
@@ -41,11 +38,7 @@ pub(crate) enum Start {
 
 impl Start {
     pub fn of_row(start_ns: u64) -> Self {
-        if start_ns == 0 {
-            Self::Unknown
-        } else {
-            Self::Monotonic(start_ns)
-        }
+        if start_ns == 0 { Self::Unknown } else { Self::Monotonic(start_ns) }
     }
 
     /// True when `later`, the start of a row with the same process id, may be that of the process that

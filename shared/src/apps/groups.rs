@@ -38,12 +38,7 @@ pub struct AppsGroups {
 impl Default for AppsGroups {
     /// No patterns: every process is `other`.
     fn default() -> Self {
-        Self {
-            ids: vec![OTHER.to_owned()],
-            other: GroupId(0),
-            matcher: Matcher::default(),
-            source: None,
-        }
+        Self { ids: vec![OTHER.to_owned()], other: GroupId(0), matcher: Matcher::default(), source: None }
     }
 }
 
@@ -55,11 +50,8 @@ impl AppsGroups {
     /// so.
     pub fn load(user_dir: Option<&Path>, stock_dir: Option<&Path>) -> (Self, Vec<Diagnostic>) {
         let mut remarks = Vec::new();
-        let candidates: Vec<PathBuf> = [user_dir, stock_dir]
-            .into_iter()
-            .flatten()
-            .map(|dir| dir.join(FILE_NAME))
-            .collect();
+        let candidates: Vec<PathBuf> =
+            [user_dir, stock_dir].into_iter().flatten().map(|dir| dir.join(FILE_NAME)).collect();
         for file in &candidates {
             match read_bounded(file) {
                 Ok((text, complete)) => {
@@ -72,21 +64,13 @@ impl AppsGroups {
                     return (groups, remarks);
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => remarks.push(Diagnostic::warning(
-                    file,
-                    None,
-                    format!("cannot be read: {error}"),
-                )),
+                Err(error) => {
+                    remarks.push(Diagnostic::warning(file, None, format!("cannot be read: {error}")))
+                }
             }
         }
-        let file = candidates
-            .first()
-            .cloned()
-            .unwrap_or_else(|| PathBuf::from(FILE_NAME));
-        let also = candidates
-            .get(1)
-            .map(|stock| format!(", nor is {}", stock.display()))
-            .unwrap_or_default();
+        let file = candidates.first().cloned().unwrap_or_else(|| PathBuf::from(FILE_NAME));
+        let also = candidates.get(1).map(|stock| format!(", nor is {}", stock.display())).unwrap_or_default();
         let message = format!(
             "not usable{also}: every process counts as `{OTHER}`; install Netdata's {FILE_NAME} or write one"
         );
@@ -97,21 +81,8 @@ impl AppsGroups {
     /// Reads the text of a file; `file` is its name for the remarks. Needs no UTF-8: names of processes are
     /// bytes.
     pub fn parse(text: &[u8], file: &Path) -> (Self, Vec<Diagnostic>) {
-        let Parsed {
-            ids,
-            other,
-            matcher,
-            remarks,
-        } = parser::parse(text, file);
-        (
-            Self {
-                ids,
-                other,
-                matcher,
-                source: Some(file.to_owned()),
-            },
-            remarks,
-        )
+        let Parsed { ids, other, matcher, remarks } = parser::parse(text, file);
+        (Self { ids, other, matcher, source: Some(file.to_owned()) }, remarks)
     }
 
     /// Dimension ids, usable in the protocol without quotes, in file order; `other` is among them, last
@@ -173,16 +144,11 @@ fn read_bounded(path: &Path) -> io::Result<(Vec<u8>, bool)> {
         return Err(io::Error::other("not a regular file"));
     }
     let mut text = Vec::new();
-    File::open(path)?
-        .take(MAX_FILE_BYTES as u64 + 1)
-        .read_to_end(&mut text)?;
+    File::open(path)?.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut text)?;
     if text.len() <= MAX_FILE_BYTES {
         return Ok((text, true));
     }
-    let end = text[..MAX_FILE_BYTES]
-        .iter()
-        .rposition(|&byte| byte == b'\n')
-        .unwrap_or(MAX_FILE_BYTES);
+    let end = text[..MAX_FILE_BYTES].iter().rposition(|&byte| byte == b'\n').unwrap_or(MAX_FILE_BYTES);
     text.truncate(end);
     Ok((text, false))
 }

@@ -53,10 +53,7 @@ pub(crate) struct Matcher {
 impl Matcher {
     /// Adds a pattern behind all others. The caller adds no pattern twice.
     pub fn push(&mut self, kind: Kind, text: &[u8], group: GroupId) {
-        let hit = Hit {
-            order: self.count,
-            group,
-        };
+        let hit = Hit { order: self.count, group };
         self.count += 1;
         match kind {
             Kind::Exact => {
@@ -64,8 +61,7 @@ impl Matcher {
             }
             Kind::Prefix | Kind::Suffix => self.affixes.push((kind, text.into(), hit)),
             Kind::Substring => {
-                self.substrings
-                    .push((FinderBuilder::new().build_forward(text).into_owned(), hit));
+                self.substrings.push((FinderBuilder::new().build_forward(text).into_owned(), hit));
             }
         }
     }
@@ -97,9 +93,6 @@ impl Matcher {
 
     /// The first of the patterns that look at the command line.
     pub fn match_command_line(&self, text: &[u8]) -> Option<Hit> {
-        self.substrings
-            .iter()
-            .find(|(finder, _)| finder.find(text).is_some())
-            .map(|(_, hit)| *hit)
+        self.substrings.iter().find(|(finder, _)| finder.find(text).is_some()).map(|(_, hit)| *hit)
     }
 }

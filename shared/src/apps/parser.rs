@@ -87,20 +87,11 @@ impl<'a> Parser<'a> {
 
     fn line(&mut self, number: usize, line: &[u8]) {
         if line.contains(&0) {
-            return self.warn(
-                number,
-                "has a NUL byte, which no text has; the line is ignored".to_owned(),
-            );
+            return self.warn(number, "has a NUL byte, which no text has; the line is ignored".to_owned());
         }
-        let Words {
-            words,
-            quote_left_open,
-        } = words::split(line);
+        let Words { words, quote_left_open } = words::split(line);
         if quote_left_open {
-            self.warn(
-                number,
-                "a quote is not closed; it is taken to end with the line".to_owned(),
-            );
+            self.warn(number, "a quote is not closed; it is taken to end with the line".to_owned());
         }
         let Some((&first, patterns)) = words.split_first() else {
             return;
@@ -119,10 +110,7 @@ impl<'a> Parser<'a> {
         if patterns.is_empty() {
             return self.inform(
                 number,
-                format!(
-                    "group `{}` names no process here; the line does nothing",
-                    show(name)
-                ),
+                format!("group `{}` names no process here; the line does nothing", show(name)),
             );
         }
         for pattern in patterns {
@@ -131,10 +119,7 @@ impl<'a> Parser<'a> {
     }
 
     fn pattern(&mut self, line: usize, group_name: &[u8], word: &[u8]) {
-        let prefix = word
-            .iter()
-            .take_while(|byte| matches!(byte, b'-' | b'+' | b'*'))
-            .count();
+        let prefix = word.iter().take_while(|byte| matches!(byte, b'-' | b'+' | b'*')).count();
         let leading = word[..prefix].contains(&b'*');
         let text = &word[prefix..];
         // Of `**`, all is prefix: it matches every name, as `*` does.
@@ -149,16 +134,10 @@ impl<'a> Parser<'a> {
             (true, true) => Kind::Substring,
         };
         if text.is_empty() && kind == Kind::Exact {
-            return self.warn(
-                line,
-                format!("the pattern `{}` has no text; it is ignored", show(word)),
-            );
+            return self.warn(line, format!("the pattern `{}` has no text; it is ignored", show(word)));
         }
         if text.len() > MAX_TEXT_BYTES {
-            self.warn(
-                line,
-                format!("the pattern `{}` is cut to {MAX_TEXT_BYTES} bytes", show(word)),
-            );
+            self.warn(line, format!("the pattern `{}` is cut to {MAX_TEXT_BYTES} bytes", show(word)));
         }
         let text = &text[..text.len().min(MAX_TEXT_BYTES)];
 
@@ -175,10 +154,8 @@ impl<'a> Parser<'a> {
             return;
         }
         if self.matcher.len() == MAX_PATTERNS {
-            return self.warn(
-                line,
-                format!("more than {MAX_PATTERNS} patterns; `{}` is ignored", show(word)),
-            );
+            return self
+                .warn(line, format!("more than {MAX_PATTERNS} patterns; `{}` is ignored", show(word)));
         }
         let Some(group) = self.group(line, group_name) else {
             return;
@@ -195,10 +172,7 @@ impl<'a> Parser<'a> {
         }
         // One number is kept for `other`.
         let Some(id) = u16::try_from(self.groups.len()).ok().filter(|&id| id < u16::MAX) else {
-            self.warn(
-                line,
-                format!("more than {} groups; `{}` is ignored", u16::MAX, show(name)),
-            );
+            self.warn(line, format!("more than {} groups; `{}` is ignored", u16::MAX, show(name)));
             return None;
         };
         self.groups.push((name.to_vec(), line));
@@ -224,12 +198,7 @@ impl<'a> Parser<'a> {
             let message = format!("{} more remarks are left out", self.remarks_left_out);
             self.remarks.push(Diagnostic::warning(self.file, None, message));
         }
-        Parsed {
-            ids,
-            other,
-            matcher: self.matcher,
-            remarks: self.remarks,
-        }
+        Parsed { ids, other, matcher: self.matcher, remarks: self.remarks }
     }
 
     /// One id for each group, all different. Names that are usable as they stand keep their spelling,
@@ -238,10 +207,8 @@ impl<'a> Parser<'a> {
         let groups = std::mem::take(&mut self.groups);
         let mut ids: Vec<String> = groups.iter().map(|(name, _)| dimension_id(name)).collect();
         let changed = |at: usize, ids: &[String]| groups[at].0 != ids[at].as_bytes();
-        let mut taken: HashSet<String> = (0..ids.len())
-            .filter(|&at| !changed(at, &ids))
-            .map(|at| ids[at].clone())
-            .collect();
+        let mut taken: HashSet<String> =
+            (0..ids.len()).filter(|&at| !changed(at, &ids)).map(|at| ids[at].clone()).collect();
         let mut numbers: HashMap<String, u32> = HashMap::new();
         for at in 0..ids.len() {
             if !changed(at, &ids) {
@@ -254,11 +221,8 @@ impl<'a> Parser<'a> {
                 ids[at] = format!("{base}_{number}");
             }
             let (name, line) = &groups[at];
-            let message = format!(
-                "the group name `{}` cannot name a dimension; `{}` is used",
-                show(name),
-                ids[at]
-            );
+            let message =
+                format!("the group name `{}` cannot name a dimension; `{}` is used", show(name), ids[at]);
             self.warn(*line, message);
         }
         ids
@@ -282,19 +246,13 @@ fn cut(name: &[u8]) -> &[u8] {
         return name;
     }
     let is_continuation = |&at: &usize| name[at] & 0xc0 == 0x80;
-    let end = (MAX_TEXT_BYTES - 3..=MAX_TEXT_BYTES)
-        .rev()
-        .find(|at| !is_continuation(at))
-        .unwrap_or(MAX_TEXT_BYTES);
+    let end =
+        (MAX_TEXT_BYTES - 3..=MAX_TEXT_BYTES).rev().find(|at| !is_continuation(at)).unwrap_or(MAX_TEXT_BYTES);
     &name[..end]
 }
 
 /// Foreign bytes for a remark: bounded, and nothing in it that a terminal or the log would obey.
 fn show(text: &[u8]) -> String {
     let shown = text[..text.len().min(40)].escape_ascii();
-    if text.len() > 40 {
-        format!("{shown}...")
-    } else {
-        shown.to_string()
-    }
+    if text.len() > 40 { format!("{shown}...") } else { shown.to_string() }
 }

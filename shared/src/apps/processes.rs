@@ -143,12 +143,7 @@ impl ProcessTable {
                 self.cases.add(Case::of_stat(tgid, &stat, self.groups.other(), 0));
             }
         }
-        self.cases.resolve(
-            &self.groups,
-            &self.processes,
-            &self.command_lines,
-            &self.proc_root,
-        );
+        self.cases.resolve(&self.groups, &self.processes, &self.command_lines, &self.proc_root);
         let mut used: Vec<GroupId> = self.cases.iter().map(|case| case.group).collect();
         used.sort_unstable();
         used.dedup();
@@ -165,10 +160,7 @@ impl ProcessTable {
         }
         let mut text = text[..text.len().min(procfs::MAX_COMMAND_LINE_BYTES as usize)].to_vec();
         procfs::spaces_for_nul(&mut text);
-        self.command_lines.insert(
-            (tgid, generation),
-            (self.groups.match_command_line(&text), self.now),
-        );
+        self.command_lines.insert((tgid, generation), (self.groups.match_command_line(&text), self.now));
     }
 
     /// Finds the group of each row of one snapshot. `out` is emptied and gets one group for each identity, in
@@ -190,12 +182,7 @@ impl ProcessTable {
             }
         }
         if !self.undecided.is_empty() {
-            self.cases.resolve(
-                &self.groups,
-                &self.processes,
-                &self.command_lines,
-                &self.proc_root,
-            );
+            self.cases.resolve(&self.groups, &self.processes, &self.command_lines, &self.proc_root);
             for &(row, case) in &self.undecided {
                 out[row] = self.cases.group(case);
             }
@@ -314,8 +301,7 @@ impl ProcessTable {
         let now = self.now;
         self.round_began = now;
         self.unchecked.extend(self.processes.keys());
-        self.command_lines
-            .retain(|_, &mut (_, at)| now.wrapping_sub(at) < STALE_CALLS);
+        self.command_lines.retain(|_, &mut (_, at)| now.wrapping_sub(at) < STALE_CALLS);
     }
 
     /// Asks /proc about at most `checks` processes that were not heard of for `stale_calls`.

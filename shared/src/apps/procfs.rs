@@ -47,11 +47,7 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
     let parent_tgid = fields.next()?.parse().ok()?;
     let start_ticks: u64 = fields.nth(17)?.parse().ok()?;
     let start_boot_ns = start_ticks.saturating_mul(TICK_NS);
-    Some(Stat {
-        comm: Comm::new(name),
-        parent_tgid,
-        start_boot_ns,
-    })
+    Some(Stat { comm: Comm::new(name), parent_tgid, start_boot_ns })
 }
 
 /// Reads the command line into `text`: the arguments, each followed by a space. False when there is none to
@@ -83,10 +79,7 @@ pub(crate) fn may_exist(proc_root: &Path, tgid: u32) -> bool {
 /// Every process of `/proc`: thread-group leaders, for other threads have no directory there.
 pub(crate) fn list(proc_root: &Path) -> io::Result<Vec<u32>> {
     let describe = |error: io::Error| {
-        io::Error::new(
-            error.kind(),
-            format!("cannot list the processes in {}: {error}", proc_root.display()),
-        )
+        io::Error::new(error.kind(), format!("cannot list the processes in {}: {error}", proc_root.display()))
     };
     let entries = fs::read_dir(proc_root).map_err(describe)?;
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -100,26 +93,15 @@ mod tests {
     #[test]
     fn names_may_hold_spaces_and_parentheses() {
         let text = b"42 (a) (b ) c) S 7 1 1 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 123 0 0\n";
-        let expected = Stat {
-            comm: Comm::new(b"a) (b ) c"),
-            parent_tgid: 7,
-            start_boot_ns: 1_230_000_000,
-        };
+        let expected = Stat { comm: Comm::new(b"a) (b ) c"), parent_tgid: 7, start_boot_ns: 1_230_000_000 };
         assert_eq!(parse_stat(text), Some(expected));
     }
 
     #[test]
     fn rubbish_is_nothing() {
-        for text in [
-            &b""[..],
-            b"1",
-            b"1 (",
-            b"1 )(",
-            b"1 (a)",
-            b"1 (a) S x",
-            b"1 (a) S 1 2 3",
-            b"1 (a) \xff 1",
-        ] {
+        for text in
+            [&b""[..], b"1", b"1 (", b"1 )(", b"1 (a)", b"1 (a) S x", b"1 (a) S 1 2 3", b"1 (a) \xff 1"]
+        {
             assert_eq!(parse_stat(text), None, "{text:?}");
         }
     }

@@ -92,12 +92,7 @@ impl Cases {
         command_lines: &HashMap<(u32, u32), (Option<Hit>, u32)>,
         proc_root: &Path,
     ) {
-        let known = Known {
-            groups,
-            processes,
-            command_lines,
-            proc_root,
-        };
+        let known = Known { groups, processes, command_lines, proc_root };
         for at in 0..self.cases.len() {
             self.complete(at);
         }
@@ -186,12 +181,7 @@ impl Cases {
         let child = &self.cases[at];
         let mut best: Option<(bool, Start, Option<u32>, Parent)> = None;
         let remembered = known.processes.get(&parent_tgid).map(|process| {
-            (
-                process.start,
-                process.generation,
-                process.comm,
-                Parent::Remembered(parent_tgid),
-            )
+            (process.start, process.generation, process.comm, Parent::Remembered(parent_tgid))
         });
         let in_snapshot = self.of_process(parent_tgid).map(|at| {
             let case = &self.cases[at];
@@ -227,13 +217,8 @@ impl Cases {
     /// True when the id belongs to a process that is younger than one that started at `start`; so does what
     /// /proc shows under it.
     fn is_reused(&self, tgid: u32, start: Start, known: &Known) -> bool {
-        known
-            .processes
-            .get(&tgid)
-            .is_some_and(|process| process.start.is_after(start))
-            || self
-                .of_process(tgid)
-                .any(|at| self.cases[at].start.is_after(start))
+        known.processes.get(&tgid).is_some_and(|process| process.start.is_after(start))
+            || self.of_process(tgid).any(|at| self.cases[at].start.is_after(start))
     }
 
     fn decide(&mut self, at: usize, known: &Known) {
@@ -258,20 +243,16 @@ impl Cases {
         case.inherited = inherited;
         case.command_line = command_line;
         // Of processes 0 and 1 only /proc tells here; rows of theirs are never undecided.
-        case.group = if case.tgid <= 1 {
-            known.groups.other()
-        } else {
-            matched.map_or(inherited, |hit| hit.group)
-        };
+        case.group =
+            if case.tgid <= 1 { known.groups.other() } else { matched.map_or(inherited, |hit| hit.group) };
         case.state = State::Decided;
     }
 
     fn group_of_parent(&self, at: usize, known: &Known) -> GroupId {
         match self.cases[at].parent {
-            Parent::Remembered(tgid) => known
-                .processes
-                .get(&tgid)
-                .map_or(known.groups.other(), |parent| parent.group),
+            Parent::Remembered(tgid) => {
+                known.processes.get(&tgid).map_or(known.groups.other(), |parent| parent.group)
+            }
             // An undecided parent is one of a circle, which only wrong data makes.
             Parent::Case(parent) if self.cases[parent].state == State::Decided => self.cases[parent].group,
             Parent::Case(_) | Parent::Unknown => known.groups.other(),
@@ -299,9 +280,7 @@ impl Cases {
             procfs::read_stat(known.proc_root, case.tgid)
         };
         let seeded = process.filter(|process| process.generation.is_none());
-        stat.map(|stat| stat.comm)
-            .or(seeded.map(|process| process.comm))
-            .unwrap_or(case.comm)
+        stat.map(|stat| stat.comm).or(seeded.map(|process| process.comm)).unwrap_or(case.comm)
     }
 
     /// What the command line of a case matches, read only if nobody knows it yet.
@@ -331,12 +310,11 @@ impl Cases {
                 let parent = &self.cases[parent];
                 (parent.generation, parent.comm, parent.command_line)
             }
-            Parent::Remembered(tgid) => known
-                .processes
-                .get(&tgid)
-                .map_or((None, case.comm, CommandLine::Unread), |parent| {
+            Parent::Remembered(tgid) => {
+                known.processes.get(&tgid).map_or((None, case.comm, CommandLine::Unread), |parent| {
                     (parent.generation, parent.comm, parent.command_line)
-                }),
+                })
+            }
         };
         if is_copy(case, generation, comm) && of_parent != CommandLine::Unread {
             return of_parent;
@@ -354,16 +332,11 @@ impl Cases {
     /// went to another process.
     fn is_latest(&self, at: usize) -> bool {
         let case = &self.cases[at];
-        !self
-            .of_process(case.tgid)
-            .any(|other| self.cases[other].is_successor_of(case))
+        !self.of_process(case.tgid).any(|other| self.cases[other].is_successor_of(case))
     }
 }
 
 /// What the table knows of the process of a case.
 fn remembered<'a>(case: &Case, known: &Known<'a>) -> Option<&'a Process> {
-    known
-        .processes
-        .get(&case.tgid)
-        .filter(|process| process.is_same(case.start))
+    known.processes.get(&case.tgid).filter(|process| process.is_same(case.start))
 }

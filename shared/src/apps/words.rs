@@ -23,35 +23,24 @@ pub(crate) fn split(line: &[u8]) -> Words<'_> {
     let mut rest = line;
     loop {
         let Some(start) = rest.iter().position(|&byte| !is_separator(byte)) else {
-            return Words {
-                words,
-                quote_left_open: false,
-            };
+            return Words { words, quote_left_open: false };
         };
         rest = &rest[start..];
 
         let quote = rest[0];
         let quoted = quote == b'\'' || quote == b'"';
         let body = if quoted { &rest[1..] } else { rest };
-        let end = body
-            .iter()
-            .position(|&byte| if quoted { byte == quote } else { is_separator(byte) });
+        let end = body.iter().position(|&byte| if quoted { byte == quote } else { is_separator(byte) });
 
         let word = &body[..end.unwrap_or(body.len())];
         if word.first() == Some(&b'#') {
-            return Words {
-                words,
-                quote_left_open: false,
-            };
+            return Words { words, quote_left_open: false };
         }
         if !word.is_empty() {
             words.push(word);
         }
         let Some(end) = end else {
-            return Words {
-                words,
-                quote_left_open: quoted,
-            };
+            return Words { words, quote_left_open: quoted };
         };
         rest = &body[end + 1..];
     }
@@ -66,11 +55,7 @@ mod tests {
     use super::*;
 
     fn words(line: &str) -> Vec<String> {
-        split(line.as_bytes())
-            .words
-            .iter()
-            .map(|word| String::from_utf8_lossy(word).into_owned())
-            .collect()
+        split(line.as_bytes()).words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect()
     }
 
     #[test]
@@ -82,10 +67,7 @@ mod tests {
 
     #[test]
     fn quotes_keep_separators_only_at_the_start_of_a_word() {
-        assert_eq!(
-            words(r#"m: 'Plex Media: Serv' "it's""#),
-            ["m", "Plex Media: Serv", "it's"]
-        );
+        assert_eq!(words(r#"m: 'Plex Media: Serv' "it's""#), ["m", "Plex Media: Serv", "it's"]);
         assert_eq!(words("m: don't 'a'b"), ["m", "don't", "a", "b"]);
         assert_eq!(words("m: '' x"), ["m", "x"]);
     }
@@ -101,13 +83,7 @@ mod tests {
     #[test]
     fn an_open_quote_is_told() {
         let open = split(b"a: 'b c");
-        assert_eq!(
-            open,
-            Words {
-                words: vec![b"a".as_slice(), b"b c"],
-                quote_left_open: true
-            }
-        );
+        assert_eq!(open, Words { words: vec![b"a".as_slice(), b"b c"], quote_left_open: true });
         assert!(!split(b"a: 'b c'").quote_left_open);
         assert!(split(b"a: '").quote_left_open);
     }

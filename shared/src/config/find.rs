@@ -30,11 +30,7 @@ pub struct ConfigDirs {
 impl ConfigDirs {
     /// From `NETDATA_USER_CONFIG_DIR` and `NETDATA_STOCK_CONFIG_DIR`, else where packages have them.
     pub fn from_environment() -> Self {
-        let dir = |name, usual: &str| {
-            env::var_os(name)
-                .filter(|dir| !dir.is_empty())
-                .unwrap_or(usual.into())
-        };
+        let dir = |name, usual: &str| env::var_os(name).filter(|dir| !dir.is_empty()).unwrap_or(usual.into());
         Self {
             user: Some(dir("NETDATA_USER_CONFIG_DIR", USUAL_USER_DIR).into()),
             stock: Some(dir("NETDATA_STOCK_CONFIG_DIR", USUAL_STOCK_DIR).into()),
@@ -44,10 +40,7 @@ impl ConfigDirs {
     /// The files in the order of preference. A stock `ebpf.d.conf` is not among them: it states the defaults
     /// of Netdata's own plugin, which disables most of what this one shows, and is no user's wish.
     fn candidates(&self) -> Vec<PathBuf> {
-        let user = self
-            .user
-            .iter()
-            .flat_map(|dir| [dir.join(NAME), dir.join(NEWER_NAME)]);
+        let user = self.user.iter().flat_map(|dir| [dir.join(NAME), dir.join(NEWER_NAME)]);
         user.chain(self.stock.iter().map(|dir| dir.join(NAME))).collect()
     }
 }
@@ -77,11 +70,7 @@ fn read(file: &Path) -> io::Result<(Vec<u8>, u64)> {
     // Before opening, because opening a pipe would wait for its other end.
     let facts = fs::metadata(file)?;
     if !facts.is_file() {
-        let what = if facts.is_dir() {
-            "it is a directory"
-        } else {
-            "it is a device, pipe or socket"
-        };
+        let what = if facts.is_dir() { "it is a directory" } else { "it is a device, pipe or socket" };
         return Err(io::Error::other(what));
     }
     let mut bytes = Vec::new();

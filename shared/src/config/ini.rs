@@ -108,27 +108,17 @@ fn read_line(
         Place::In(section) => section.clone(),
         Place::InUnreadable => return Ok(()),
         Place::BeforeSections => {
-            return Err(format!(
-                "{} stands before any [section]; the line is ignored",
-                quote(name)
-            ));
+            return Err(format!("{} stands before any [section]; the line is ignored", quote(name)));
         }
     };
-    document.entries.push(Entry {
-        section,
-        name: name.to_owned(),
-        value: value.to_owned(),
-        line,
-    });
+    document.entries.push(Entry { section, name: name.to_owned(), value: value.to_owned(), line });
     Ok(())
 }
 
 fn readable<'text>(raw: &[u8], text: &'text [u8]) -> Result<&'text str, String> {
     if raw.len() > LONGEST_LINE {
         let length = raw.len();
-        return Err(format!(
-            "the line has {length} bytes, more than {LONGEST_LINE}; it is ignored"
-        ));
+        return Err(format!("the line has {length} bytes, more than {LONGEST_LINE}; it is ignored"));
     }
     if text.contains(&0) {
         return Err("the line contains a NUL byte; it is ignored".to_owned());
@@ -150,10 +140,7 @@ fn trim(bytes: &[u8]) -> &[u8] {
     let Some(start) = bytes.iter().position(|byte| !blank(byte)) else {
         return &[];
     };
-    let end = bytes
-        .iter()
-        .rposition(|byte| !blank(byte))
-        .map_or(start, |last| last + 1);
+    let end = bytes.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last + 1);
     &bytes[start..end]
 }
 
@@ -174,10 +161,7 @@ mod tests {
     fn entries_carry_section_and_line() {
         let (entries, remarks) =
             read(b"# head\n[global]\n  a b =  1 # 2 = 3 \r\n\n[other]\nx=\n[global]\n\x0by\t=\t[z]\n; old\n");
-        assert_eq!(
-            entries,
-            ["global/a b=1 # 2 = 3@3", "other/x=@6", "global/y=[z]@8"]
-        );
+        assert_eq!(entries, ["global/a b=1 # 2 = 3@3", "other/x=@6", "global/y=[z]@8"]);
         assert!(remarks.is_empty(), "{remarks:?}");
     }
 
@@ -223,10 +207,7 @@ mod tests {
         bytes.extend(b"\nb = 2\n");
         let (entries, remarks) = read(&bytes);
         assert_eq!(entries, ["s/b=2@3"]);
-        assert_eq!(
-            remarks,
-            ["f:2: the line has 8195 bytes, more than 8191; it is ignored"]
-        );
+        assert_eq!(remarks, ["f:2: the line has 8195 bytes, more than 8191; it is ignored"]);
     }
 
     #[test]

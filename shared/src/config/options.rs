@@ -65,18 +65,11 @@ pub const OPTIONS: &[Row] = &[
         .also(same("load"), Conflict::AliasWins)
         .doc("`entry` counts calls and bytes; `return` also counts results and adds the error charts."),
     row(GLOBAL, "disable apps", "no")
-        .takes(Kind::Switch {
-            slot: |config| &mut config.apps,
-            opposite: true,
-        })
+        .takes(Kind::Switch { slot: |config| &mut config.apps, opposite: true })
         .also(contrary("apps"), Conflict::OffWins)
         .doc("`yes` removes the charts of application groups."),
     row(GLOBAL, "update every", "")
-        .takes(Kind::OptionalNumber {
-            slot: |config| &mut config.update_every_s,
-            least: 1,
-            most: 86_400,
-        })
+        .takes(Kind::OptionalNumber { slot: |config| &mut config.update_every_s, least: 1, most: 86_400 })
         .doc("Seconds between two samples; when unset, the number that Netdata passes."),
     row(GLOBAL, "ebpf type format", "auto")
         .takes(Kind::Choice {
@@ -138,21 +131,9 @@ pub const OPTIONS: &[Row] = &[
         .doc("Destination addresses: single, `first-last` or CIDR; `!` before a word denies, `*` is all."),
     no_effect(GLOBAL, "cgroups", "there are no charts for cgroups"),
     no_effect(GLOBAL, "lifetime", "workers run as long as the plugin"),
-    no_effect(
-        GLOBAL,
-        "maps per core",
-        "tables are always split by CPU where the kernel can",
-    ),
-    no_effect(
-        GLOBAL,
-        "ebpf object flavor",
-        "the worker chooses by what the kernel has",
-    ),
-    no_effect(
-        GLOBAL,
-        "collect pid",
-        "events are always counted for the process itself",
-    ),
+    no_effect(GLOBAL, "maps per core", "tables are always split by CPU where the kernel can"),
+    no_effect(GLOBAL, "ebpf object flavor", "the worker chooses by what the kernel has"),
+    no_effect(GLOBAL, "collect pid", "events are always counted for the process itself"),
     no_effect("ipc", "integration", "no memory is shared with other plugins"),
     no_effect(PROGRAMS, "vfs", COUNTED_BY_PROCESS),
     no_effect(PROGRAMS, "fd", COUNTED_BY_PROCESS),
@@ -200,23 +181,12 @@ const TABLES_BOUNDED: &str = "the size of this table is fixed";
 
 const fn row(section: &'static str, key: &'static str, default: &'static str) -> Row {
     let kind = Kind::NoEffect("");
-    Row {
-        section,
-        key,
-        alias: None,
-        conflict: Conflict::LaterLine,
-        default,
-        kind,
-        doc: "",
-    }
+    Row { section, key, alias: None, conflict: Conflict::LaterLine, default, kind, doc: "" }
 }
 
 /// A name that means the same.
 const fn same(name: &'static str) -> Alias {
-    Alias {
-        name,
-        opposite: false,
-    }
+    Alias { name, opposite: false }
 }
 
 /// A name that means the contrary.
@@ -225,19 +195,11 @@ const fn contrary(name: &'static str) -> Alias {
 }
 
 const fn switch(slot: fn(&mut Config) -> &mut bool) -> Kind {
-    Kind::Switch {
-        slot,
-        opposite: false,
-    }
+    Kind::Switch { slot, opposite: false }
 }
 
 const fn number(slot: fn(&mut Config) -> &mut u32, least: u32, most: u32) -> Kind {
-    Kind::Number {
-        slot,
-        least,
-        most,
-        raise: false,
-    }
+    Kind::Number { slot, least, most, raise: false }
 }
 
 const fn no_effect(section: &'static str, key: &'static str, why: &'static str) -> Row {
@@ -271,9 +233,7 @@ impl Row {
         if name == self.key {
             return Some(false);
         }
-        self.alias
-            .filter(|alias| alias.name == name)
-            .map(|alias| alias.opposite)
+        self.alias.filter(|alias| alias.name == name).map(|alias| alias.opposite)
     }
 
     /// All names, the key first.
@@ -293,11 +253,7 @@ pub fn section(heading: &str) -> Option<&'static str> {
 /// All headings that are understood; some repeat.
 pub fn section_names() -> impl Iterator<Item = &'static str> {
     let aliases = SECTION_ALIASES.iter().map(|(alias, _)| *alias);
-    OPTIONS
-        .iter()
-        .map(|row| row.section)
-        .chain([SERVICE_NAMES])
-        .chain(aliases)
+    OPTIONS.iter().map(|row| row.section).chain([SERVICE_NAMES]).chain(aliases)
 }
 
 #[cfg(test)]
@@ -321,11 +277,7 @@ mod tests {
         for row in OPTIONS {
             assert!(!row.doc.is_empty(), "{}", row.key);
             let is_switch = matches!(row.kind, Kind::Switch { .. });
-            assert!(
-                is_switch || !row.alias.is_some_and(|alias| alias.opposite),
-                "{}",
-                row.key
-            );
+            assert!(is_switch || !row.alias.is_some_and(|alias| alias.opposite), "{}", row.key);
         }
     }
 }

@@ -55,11 +55,7 @@ impl Remarks {
     pub fn close_file(&mut self, file: &Path) {
         if self.line_warnings > MOST_LINE_WARNINGS {
             let more = self.line_warnings - MOST_LINE_WARNINGS;
-            self.warning(
-                file,
-                None,
-                format!("{more} more remarks about its lines are not shown"),
-            );
+            self.warning(file, None, format!("{more} more remarks about its lines are not shown"));
         }
     }
 
@@ -113,9 +109,6 @@ mod tests {
         remarks.close_file(file);
         let list = remarks.into_list();
         assert_eq!(list.len(), MOST_LINE_WARNINGS + 1);
-        assert_eq!(
-            list[MOST_LINE_WARNINGS].to_string(),
-            "f: 5 more remarks about its lines are not shown"
-        );
+        assert_eq!(list[MOST_LINE_WARNINGS].to_string(), "f: 5 more remarks about its lines are not shown");
     }
 }

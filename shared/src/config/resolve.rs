@@ -52,11 +52,8 @@ fn assign<'file>(file: &Path, document: &'file Document, remarks: &mut Remarks) 
         else {
             continue;
         };
-        let found = OPTIONS
-            .iter()
-            .enumerate()
-            .filter(|(_, row)| row.section == section)
-            .find_map(|(index, row)| {
+        let found =
+            OPTIONS.iter().enumerate().filter(|(_, row)| row.section == section).find_map(|(index, row)| {
                 let opposite = row.named(&entry.name)?;
                 Some((index, opposite))
             });
@@ -75,26 +72,17 @@ fn unknown_section(heading: &str) -> String {
 
 fn unknown_option(section: &str, entry: &Entry) -> String {
     let name = quote(&entry.name);
-    let elsewhere = OPTIONS
-        .iter()
-        .find(|row| row.has_effect() && row.named(&entry.name).is_some());
+    let elsewhere = OPTIONS.iter().find(|row| row.has_effect() && row.named(&entry.name).is_some());
     if let Some(row) = elsewhere {
-        return format!(
-            "{name} belongs to [{}], not to [{section}]; the line is ignored",
-            row.section
-        );
+        return format!("{name} belongs to [{}], not to [{section}]; the line is ignored", row.section);
     }
-    let names = OPTIONS
-        .iter()
-        .filter(|row| row.section == section)
-        .flat_map(Row::names);
+    let names = OPTIONS.iter().filter(|row| row.section == section).flat_map(Row::names);
     let hint = did_you_mean(nearest(&entry.name, names), '`', '`');
     format!("unknown option {name} in [{section}]{hint}; the line is ignored")
 }
 
 fn did_you_mean(name: Option<&str>, open: char, close: char) -> String {
-    name.map(|name| format!(", did you mean {open}{name}{close}?"))
-        .unwrap_or_default()
+    name.map(|name| format!(", did you mean {open}{name}{close}?")).unwrap_or_default()
 }
 
 /// Settles one option: the deciding line, or the default.
@@ -128,11 +116,7 @@ fn decide(
     let value = match row.kind.store(config, text, Some(line)) {
         Outcome::Stored(value) => value,
         Outcome::Raised(value) => {
-            let message = format!(
-                "{} is {}, which is too small; {value} is used",
-                quote(name),
-                quote(text)
-            );
+            let message = format!("{} is {}, which is too small; {value} is used", quote(name), quote(text));
             remarks.line_warning(file, line, message);
             value
         }
@@ -141,14 +125,7 @@ fn decide(
             return unset;
         }
     };
-    EffectiveValue {
-        value: Some(value),
-        origin: Origin::File {
-            file: file.to_owned(),
-            line,
-        },
-        ..unset
-    }
+    EffectiveValue { value: Some(value), origin: Origin::File { file: file.to_owned(), line }, ..unset }
 }
 
 impl<'file> Given<'file> {
@@ -184,11 +161,7 @@ fn superseded(loser: &Entry, winner: &Entry) -> String {
 
 fn refused(row: &Row, entry: &Entry) -> String {
     let name = quote(&entry.name);
-    let is = if entry.value.is_empty() {
-        "nothing".to_owned()
-    } else {
-        quote(&entry.value)
-    };
+    let is = if entry.value.is_empty() { "nothing".to_owned() } else { quote(&entry.value) };
     let default = match (row.default, entry.name == row.key) {
         ("", _) => "the option stays unset".to_owned(),
         (default, true) => format!("the default `{default}` is used"),

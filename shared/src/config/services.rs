@@ -21,11 +21,7 @@ pub fn resolve(
     remarks: &mut Remarks,
 ) -> Vec<EffectiveValue> {
     let mut lines = BTreeMap::new();
-    for entry in document
-        .entries
-        .iter()
-        .filter(|entry| entry.section == SERVICE_NAMES)
-    {
+    for entry in document.entries.iter().filter(|entry| entry.section == SERVICE_NAMES) {
         let Some(port) = port(&entry.name) else {
             let message = format!(
                 "{} is no port, which is a number from 1 to 65535; the line is ignored",
@@ -48,14 +44,8 @@ pub fn resolve(
         }
         config.service_names.insert(port, entry.value.clone());
     }
-    let origin = |line: &usize| Origin::File {
-        file: file.to_owned(),
-        line: *line,
-    };
-    lines
-        .iter()
-        .filter_map(|(port, line)| value(config, *port, origin(line)))
-        .collect()
+    let origin = |line: &usize| Origin::File { file: file.to_owned(), line: *line };
+    lines.iter().filter_map(|(port, line)| value(config, *port, origin(line))).collect()
 }
 
 /// Names the agent's own port, unless the file has named it. Text that is no port is ignored: Netdata sets
@@ -67,17 +57,10 @@ pub fn name_agent_port(listen_port: &str, config: &mut Config) -> Option<Effecti
 }
 
 fn port(text: &str) -> Option<u16> {
-    number(text)
-        .and_then(|number| u16::try_from(number).ok())
-        .filter(|port| *port != 0)
+    number(text).and_then(|number| u16::try_from(number).ok()).filter(|port| *port != 0)
 }
 
 fn value(config: &Config, port: u16, origin: Origin) -> Option<EffectiveValue> {
     let name = config.service_names.get(&port)?.clone();
-    Some(EffectiveValue {
-        section: SERVICE_NAMES,
-        key: port.to_string(),
-        value: Some(name),
-        origin,
-    })
+    Some(EffectiveValue { section: SERVICE_NAMES, key: port.to_string(), value: Some(name), origin })
 }

@@ -46,18 +46,8 @@ pub fn apply(overrides: Overrides, config: &mut Config, values: &mut [EffectiveV
     if overrides.all || overrides.net || overrides.process {
         config.programs.process = overrides.all || overrides.process;
         config.programs.network_viewer = overrides.all || overrides.net;
-        set(
-            values,
-            PROCESS,
-            Some(yes_no(config.programs.process)),
-            Origin::CommandLine,
-        );
-        set(
-            values,
-            VIEWER,
-            Some(yes_no(config.programs.network_viewer)),
-            Origin::CommandLine,
-        );
+        set(values, PROCESS, Some(yes_no(config.programs.process)), Origin::CommandLine);
+        set(values, VIEWER, Some(yes_no(config.programs.network_viewer)), Origin::CommandLine);
     }
 }
 
@@ -70,11 +60,7 @@ pub fn settle(file: &Path, config: &mut Config, values: &mut [EffectiveValue], r
         let origin = Origin::Implied("no program was enabled");
         let message = "[ebpf programs] enables neither `process` nor `network viewer`; both are enabled, as \
                        Netdata does. To run none, set `ebpf = no` in [plugins] of netdata.conf";
-        remarks.warning(
-            file,
-            line_of(values, PROCESS).max(line_of(values, VIEWER)),
-            message,
-        );
+        remarks.warning(file, line_of(values, PROCESS).max(line_of(values, VIEWER)), message);
         set(values, PROCESS, Some("yes"), origin.clone());
         set(values, VIEWER, Some("yes"), origin);
     }
@@ -85,24 +71,14 @@ pub fn settle(file: &Path, config: &mut Config, values: &mut [EffectiveValue], r
                            and wins; there are no inbound and outbound charts";
             remarks.warning(file, Some(line), message);
         }
-        set(
-            values,
-            CONNECTIONS,
-            Some("no"),
-            Origin::Implied("network viewer is disabled"),
-        );
+        set(values, CONNECTIONS, Some("no"), Origin::Implied("network viewer is disabled"));
     }
     if config.type_format == TypeFormat::Legacy && config.strategy == Some(Strategy::Trampoline) {
         config.strategy = None;
         let message = "`ebpf co-re tracing = trampoline` needs BTF, which `ebpf type format = legacy` \
                        excludes; the type format wins, each event takes the best hook without BTF";
         remarks.warning(file, line_of(values, TRACING), message);
-        set(
-            values,
-            TRACING,
-            None,
-            Origin::Implied("ebpf type format is legacy"),
-        );
+        set(values, TRACING, None, Origin::Implied("ebpf type format is legacy"));
     }
 }
 

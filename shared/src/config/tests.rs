@@ -17,11 +17,7 @@ fn parsed(text: &str) -> Loaded {
 }
 
 fn shown(loaded: &Loaded) -> Vec<String> {
-    loaded
-        .diagnostics
-        .iter()
-        .map(|remark| format!("{:?} {remark}", remark.level))
-        .collect()
+    loaded.diagnostics.iter().map(|remark| format!("{:?} {remark}", remark.level)).collect()
 }
 
 fn only_remark(text: &str) -> String {
@@ -54,17 +50,10 @@ fn defaults_are_those_of_the_specification() {
     let config = Config::default();
     assert_eq!(config.load_mode, LoadMode::Entry);
     assert!(config.apps);
-    assert_eq!(
-        (config.strategy, config.type_format, config.update_every_s),
-        (None, TypeFormat::Auto, None)
-    );
+    assert_eq!((config.strategy, config.type_format, config.update_every_s), (None, TypeFormat::Auto, None));
     assert_eq!(config.pid_table_size, 32_768);
     assert_eq!(config.btf_path, Path::new("/sys/kernel/btf/"));
-    let all = Programs {
-        process: true,
-        network_viewer: true,
-        network_connections: true,
-    };
+    let all = Programs { process: true, network_viewer: true, network_connections: true };
     assert_eq!(config.programs, all);
     let viewer = &config.network_viewer;
     assert_eq!(viewer.maximum_dimensions, 500);
@@ -72,13 +61,7 @@ fn defaults_are_those_of_the_specification() {
     assert!(viewer.resolve_service_names);
     assert_eq!(texts(&viewer.ports), ["*"]);
     assert_eq!(texts(&viewer.hostnames), ["*"]);
-    let private = [
-        "!127.0.0.1/8",
-        "10.0.0.0/8",
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "fc00::/7",
-    ];
+    let private = ["!127.0.0.1/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];
     assert_eq!(texts(&viewer.ips), private);
     assert!(viewer.ips.iter().all(|word| word.line.is_none()));
     assert!(config.service_names.is_empty());
@@ -116,13 +99,7 @@ fn the_example_of_the_specification() {
     let viewer = &loaded.config.network_viewer;
     assert_eq!(texts(&viewer.ports), ["1-1024", "!145", "!domain"]);
     assert!(viewer.ports.iter().all(|word| word.line == Some(4)));
-    assert_eq!(
-        viewer.hostnames,
-        [Word {
-            text: "!example.com".into(),
-            line: Some(5)
-        }]
-    );
+    assert_eq!(viewer.hostnames, [Word { text: "!example.com".into(), line: Some(5) }]);
     assert_eq!(loaded.config.service_names[&19_999], "Netdata");
 }
 
@@ -137,20 +114,10 @@ fn every_option_takes_other_values_than_its_default() {
     );
     assert_eq!(config.load_mode, LoadMode::Return);
     assert!(!config.apps);
-    assert_eq!(
-        (config.update_every_s, config.type_format),
-        (Some(10), TypeFormat::CoRe)
-    );
+    assert_eq!((config.update_every_s, config.type_format), (Some(10), TypeFormat::CoRe));
     assert_eq!(config.strategy, Some(Strategy::Probe));
-    assert_eq!(
-        (config.pid_table_size, config.btf_path.to_str()),
-        (64, Some("/boot"))
-    );
-    let programs = Programs {
-        process: false,
-        network_viewer: true,
-        network_connections: false,
-    };
+    assert_eq!((config.pid_table_size, config.btf_path.to_str()), (64, Some("/boot")));
+    let programs = Programs { process: false, network_viewer: true, network_connections: false };
     assert_eq!(config.programs, programs);
     let viewer = config.network_viewer;
     assert_eq!(viewer.maximum_dimensions, 7);
@@ -165,16 +132,8 @@ fn names_of_other_versions() {
     assert_eq!(clean("[global]\nload = return\n").load_mode, LoadMode::Return);
     assert!(!clean("[global]\napps = no\n").apps);
     assert!(clean("[global]\napps = yes\n").apps);
-    assert!(
-        !clean("[ebpf programs]\nsocket = no\nnetwork connections = no\n")
-            .programs
-            .network_viewer
-    );
-    assert!(
-        !clean("[ebpf programs]\nnetwork connections = no\n")
-            .programs
-            .network_connections
-    );
+    assert!(!clean("[ebpf programs]\nsocket = no\nnetwork connections = no\n").programs.network_viewer);
+    assert!(!clean("[ebpf programs]\nnetwork connections = no\n").programs.network_connections);
     let viewer = clean("[network connections]\nresolve hostnames = yes\nports = 80\n").network_viewer;
     assert!(viewer.resolve_hostname_ips);
     assert_eq!(texts(&viewer.ports), ["80"]);
@@ -185,10 +144,7 @@ fn every_row_is_reachable_by_each_of_its_names() {
     for row in OPTIONS {
         for name in row.names() {
             let remarks = shown(&parsed(&format!("[{}]\n{name} =\n", row.section)));
-            assert!(
-                !remarks.iter().any(|remark| remark.contains("unknown")),
-                "{remarks:?}"
-            );
+            assert!(!remarks.iter().any(|remark| remark.contains("unknown")), "{remarks:?}");
             if let Kind::NoEffect(why) = row.kind {
                 assert_eq!(remarks, [format!("Info f:2: `{name}` has no effect here: {why}")]);
             }
@@ -225,10 +181,7 @@ fn the_port_of_the_agent_is_named_unless_the_file_names_it() {
         loaded.config.service_names.get(&20_000).cloned()
     };
     assert_eq!(named("", "20000").as_deref(), Some("Netdata"));
-    assert_eq!(
-        named("[service name]\n20000 = mine\n", "20000").as_deref(),
-        Some("mine")
-    );
+    assert_eq!(named("[service name]\n20000 = mine\n", "20000").as_deref(), Some("mine"));
     assert_eq!(named("", "all"), None);
 }
 
@@ -239,11 +192,7 @@ fn the_command_line_wins_over_the_file() {
     let with = |overrides| parse(Path::new("f"), text, overrides);
     let none = Overrides::default();
 
-    let loaded = with(Overrides {
-        global: true,
-        return_mode: true,
-        ..none
-    });
+    let loaded = with(Overrides { global: true, return_mode: true, ..none });
     assert!(!loaded.config.apps);
     assert_eq!(loaded.config.load_mode, LoadMode::Return);
     assert_eq!(loaded.values[0].origin, Origin::CommandLine);
@@ -251,38 +200,14 @@ fn the_command_line_wins_over_the_file() {
     let programs = |overrides| {
         let loaded = with(overrides);
         assert!(loaded.diagnostics.is_empty(), "{:?}", shown(&loaded));
-        let Programs {
-            process,
-            network_viewer,
-            network_connections,
-        } = loaded.config.programs;
+        let Programs { process, network_viewer, network_connections } = loaded.config.programs;
         (process, network_viewer, network_connections)
     };
     assert_eq!(programs(none), (false, true, false));
-    assert_eq!(
-        programs(Overrides {
-            process: true,
-            ..none
-        }),
-        (true, false, false)
-    );
+    assert_eq!(programs(Overrides { process: true, ..none }), (true, false, false));
     assert_eq!(programs(Overrides { net: true, ..none }), (false, true, false));
-    assert_eq!(
-        programs(Overrides {
-            net: true,
-            process: true,
-            ..none
-        }),
-        (true, true, false)
-    );
-    assert_eq!(
-        programs(Overrides {
-            all: true,
-            net: true,
-            ..none
-        }),
-        (true, true, true)
-    );
+    assert_eq!(programs(Overrides { net: true, process: true, ..none }), (true, true, false));
+    assert_eq!(programs(Overrides { all: true, net: true, ..none }), (true, true, true));
 }
 
 #[test]
@@ -290,19 +215,10 @@ fn the_effective_configuration_can_be_read_again() {
     let loaded =
         parsed("[global]\napps = no\nupdate every = 5\n[network viewer]\nips =\n[service name]\n80 = web\n");
     let text = render(&loaded.values);
-    assert!(
-        text.contains("[global]\n    # default\n    ebpf load mode = entry\n"),
-        "{text}"
-    );
+    assert!(text.contains("[global]\n    # default\n    ebpf load mode = entry\n"), "{text}");
     assert!(text.contains("    # f:2\n    disable apps = yes\n"), "{text}");
-    assert!(
-        text.contains("    # default: unset\n    # ebpf co-re tracing =\n"),
-        "{text}"
-    );
-    assert!(
-        text.ends_with("\n[service name]\n    # f:7\n    80 = web\n"),
-        "{text}"
-    );
+    assert!(text.contains("    # default: unset\n    # ebpf co-re tracing =\n"), "{text}");
+    assert!(text.ends_with("\n[service name]\n    # f:7\n    80 = web\n"), "{text}");
     let again = parsed(&text);
     assert!(again.diagnostics.is_empty(), "{:?}", shown(&again));
     assert_eq!(again.config.service_names, loaded.config.service_names);

@@ -65,12 +65,7 @@ impl Kind {
     pub fn store(&self, config: &mut Config, text: &str, line: Option<usize>) -> Outcome {
         match *self {
             Self::Switch { slot, opposite } => store_switch(slot(config), opposite, text),
-            Self::Number {
-                slot,
-                least,
-                most,
-                raise,
-            } => store_number(slot(config), least, most, raise, text),
+            Self::Number { slot, least, most, raise } => store_number(slot(config), least, most, raise, text),
             Self::OptionalNumber { slot, least, most } => {
                 let mut number = 0;
                 let outcome = store_number(&mut number, least, most, false, text);
@@ -95,13 +90,7 @@ impl Kind {
             }
             Self::Words(slot) => {
                 let words: Vec<&str> = text.split_ascii_whitespace().collect();
-                *slot(config) = words
-                    .iter()
-                    .map(|word| Word {
-                        text: (*word).to_owned(),
-                        line,
-                    })
-                    .collect();
+                *slot(config) = words.iter().map(|word| Word { text: (*word).to_owned(), line }).collect();
                 Outcome::Stored(words.join(" "))
             }
             Self::NoEffect(_) => Outcome::Stored(text.to_owned()),
@@ -185,28 +174,12 @@ mod tests {
 
     #[test]
     fn numbers() {
-        for (text, value) in [
-            ("0", 0),
-            ("500", 500),
-            ("0x1F4", 500),
-            ("18446744073709551615", u64::MAX),
-        ] {
+        for (text, value) in [("0", 0), ("500", 500), ("0x1F4", 500), ("18446744073709551615", u64::MAX)] {
             assert_eq!(number(text), Some(value), "{text}");
         }
-        for text in [
-            "",
-            "0x",
-            "0500",
-            "-1",
-            "+1",
-            "5 0",
-            "1k",
-            "10s",
-            "1.5",
-            "18446744073709551616",
-            "٣",
-            "0x+1",
-        ] {
+        for text in
+            ["", "0x", "0500", "-1", "+1", "5 0", "1k", "10s", "1.5", "18446744073709551616", "٣", "0x+1"]
+        {
             assert_eq!(number(text), None, "{text}");
         }
     }

@@ -3,33 +3,33 @@
 //! Programs are found by name: `function_EVENT_N`, `tp_btf_NAME`, `raw_tp_NAME`, `tracepoint_EVENT`, `kprobe_EVENT`, `kretprobe_EVENT`; where a
 //! system call has a program of its own, that one instead of the event's.
 
+use std::os::fd::AsFd;
+
 use anyhow::{Context, Result, anyhow, bail};
 use aya::Ebpf;
 use aya::programs::{Program, ProgramError};
 use shared::table::{Event, Hook};
 
 use super::facts::Facts;
+use super::kprobe::{Kprobe, Place};
 use super::symbols::{system_call_of, takes_registers};
 
 /// Attaches everything that `hook` names for `event`; returns the attachments as `kind:target`.
-pub fn attach(ebpf: &mut Ebpf, facts: &Facts, event: &Event, hook: &Hook) -> Result<Vec<String>> {
+///
+/// kprobes are added to `kprobes`, which keeps them attached; all else stays attached with `ebpf`.
+pub fn attach(
+    ebpf: &mut Ebpf,
+    facts: &Facts,
+    event: &Event,
+    hook: &Hook,
+    kprobes: &mut Vec<Kprobe>,
+) -> Result<Vec<String>> {
     let mut attached = Vec::new();
     if !hook.function.is_empty() {
-        attach_functions(
-            ebpf,
-            facts,
-            event,
-            &targets(facts, event, &hook.function.0)?,
-            &mut attached,
-        )?;
+        attach_functions(ebpf, facts, event, &targets(facts, event, &hook.function.0)?, &mut attached)?;
     }
     if !hook.kprobe.is_empty() {
-        attach_kprobes(
-            ebpf,
-            event,
-            &targets(facts, event, &hook.kprobe.0)?,
-            &mut attached,
-        )?;
+        attach_kprobes(ebpf, event, &targets(facts, event, &hook.kprobe.0)?, kprobes, &mut attached)?;
     }
     for name in &hook.tp_btf.0 {
         attach_tp_btf(ebpf, facts, name).with_context(|| format!("tp_btf:{name}"))?;
@@ -51,12 +51,7 @@ fn targets(facts: &Facts, event: &Event, names: &[String]) -> Result<Vec<String>
     let mut found = Vec::new();
     for name in names {
         if name == "system_calls" {
-            found.extend(
-                event
-                    .system_calls
-                    .iter()
-                    .flat_map(|call| facts.symbols.of_system_call(call)),
-            );
+            found.extend(event.system_calls.iter().flat_map(|call| facts.symbols.of_system_call(call)));
         } else {
             found.extend(facts.symbols.find(name));
         }
@@ -99,25 +94,13 @@ fn attach_functions(
         };
         let kind = match program(ebpf, &name)? {
             Program::FExit(program) => {
-                program
-                    .load(function, btf)
-                    .map_err(explain)
-                    .with_context(|| format!("fexit:{function}"))?;
-                program
-                    .attach()
-                    .map_err(explain)
-                    .with_context(|| format!("fexit:{function}"))?;
+                program.load(function, btf).map_err(explain).with_context(|| format!("fexit:{function}"))?;
+                program.attach().map_err(explain).with_context(|| format!("fexit:{function}"))?;
                 "fexit"
             }
             Program::FEntry(program) => {
-                program
-                    .load(function, btf)
-                    .map_err(explain)
-                    .with_context(|| format!("fentry:{function}"))?;
-                program
-                    .attach()
-                    .map_err(explain)
-                    .with_context(|| format!("fentry:{function}"))?;
+                program.load(function, btf).map_err(explain).with_context(|| format!("fentry:{function}"))?;
+                program.attach().map_err(explain).with_context(|| format!("fentry:{function}"))?;
                 "fentry"
             }
             _ => bail!("program `{name}` is neither fentry nor fexit"),
@@ -131,6 +114,7 @@ fn attach_kprobes(
     ebpf: &mut Ebpf,
     event: &Event,
     functions: &[String],
+    kprobes: &mut Vec<Kprobe>,
     attached: &mut Vec<String>,
 ) -> Result<()> {
     for function in functions {
@@ -142,24 +126,22 @@ fn attach_kprobes(
             format!("kprobe_{base}")
         };
         // The return first: a call that is counted must have its result counted.
-        let names = [("kretprobe", format!("kretprobe_{base}")), ("kprobe", entry)];
-        for (kind, name) in names {
-            if kind == "kretprobe" && ebpf.program(&name).is_none() {
+        let names =
+            [("kretprobe", Place::Return, format!("kretprobe_{base}")), ("kprobe", Place::Entry, entry)];
+        for (kind, place, name) in names {
+            if place == Place::Return && ebpf.program(&name).is_none() {
                 continue;
             }
             let Program::KProbe(program) = program(ebpf, &name)? else {
                 bail!("program `{name}` is no kprobe");
             };
             if program.fd().is_err() {
-                program
-                    .load()
-                    .map_err(explain)
-                    .with_context(|| format!("{kind}:{function}"))?;
+                program.load().map_err(explain).with_context(|| format!("{kind}:{function}"))?;
             }
-            program
-                .attach(function, 0)
-                .map_err(explain)
-                .with_context(|| format!("{kind}:{function}"))?;
+            let program = program.fd().context("the program is loaded")?.as_fd();
+            let kprobe =
+                Kprobe::attach(program, function, place).with_context(|| format!("{kind}:{function}"))?;
+            kprobes.push(kprobe);
             attached.push(format!("{kind}:{function}"));
         }
     }
@@ -191,9 +173,7 @@ fn attach_raw_tp(ebpf: &mut Ebpf, tracepoint: &str) -> Result<()> {
 }
 
 fn attach_tracepoint(ebpf: &mut Ebpf, event: &str, tracepoint: &str) -> Result<()> {
-    let (group, name) = tracepoint
-        .split_once('/')
-        .context("a tracepoint is called group/name")?;
+    let (group, name) = tracepoint.split_once('/').context("a tracepoint is called group/name")?;
     let Program::TracePoint(program) = program(ebpf, &format!("tracepoint_{event}"))? else {
         bail!("the program is no tracepoint");
     };
@@ -206,28 +186,18 @@ fn attach_tracepoint(ebpf: &mut Ebpf, event: &str, tracepoint: &str) -> Result<(
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program> {
-    ebpf.program_mut(name)
-        .with_context(|| format!("this object has no program `{name}`"))
+    ebpf.program_mut(name).with_context(|| format!("this object has no program `{name}`"))
 }
 
 /// The verifier's last words instead of all of them: they say what it refused.
 fn explain(error: ProgramError) -> anyhow::Error {
-    let ProgramError::LoadError {
-        io_error,
-        verifier_log,
-    } = &error
-    else {
+    let ProgramError::LoadError { io_error, verifier_log } = &error else {
         return anyhow!(error);
     };
     let log = verifier_log.to_string();
     let words: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-    let end: Vec<&str> = words
-        .iter()
-        .rev()
-        .filter(|line| !line.starts_with("processed "))
-        .take(2)
-        .copied()
-        .collect();
+    let end: Vec<&str> =
+        words.iter().rev().filter(|line| !line.starts_with("processed ")).take(2).copied().collect();
     match end.as_slice() {
         [] => anyhow!("the kernel refuses the program: {io_error}"),
         lines => anyhow!(

@@ -31,17 +31,9 @@ impl Facts {
         let file = vmlinux(btf_path);
         let (btf, btf_problem) = match Btf::parse_file(&file, aya::Endianness::default()) {
             Ok(btf) => (Some(btf), None),
-            Err(error) => (
-                None,
-                Some(format!("cannot be read from {}: {error:#}", file.display())),
-            ),
+            Err(error) => (None, Some(format!("cannot be read from {}: {error:#}", file.display()))),
         };
-        Ok(Facts {
-            btf,
-            btf_problem,
-            symbols,
-            cpus,
-        })
+        Ok(Facts { btf, btf_problem, symbols, cpus })
     }
 
     /// Why there is no BTF, as the end of a sentence.
@@ -51,9 +43,5 @@ impl Facts {
 }
 
 fn vmlinux(path: &Path) -> PathBuf {
-    if path.is_dir() {
-        path.join("vmlinux")
-    } else {
-        path.to_owned()
-    }
+    if path.is_dir() { path.join("vmlinux") } else { path.to_owned() }
 }

@@ -3,12 +3,14 @@
 //! A program copies the first 12 KiB of one of our own threads' `task_struct`; its thread id, process id and name are known, so they can be
 //! found in the copy.
 
+use std::os::fd::AsFd;
 use std::thread;
 
 use anyhow::{Context, Result, bail};
 use aya::Ebpf;
 use aya::programs::Program;
 
+use super::kprobe::{Kprobe, Place};
 use crate::bpf::MapHandle;
 use crate::rows::control;
 
@@ -24,42 +26,36 @@ const FUNCTIONS: &[&str] = &["__x64_sys_getppid", "sys_getppid", "SyS_getppid"];
 /// Finds the places on the running kernel and writes them where the programs look.
 pub fn find_and_store(ebpf: &mut Ebpf, words: &MapHandle) -> Result<()> {
     let sample = super::handle(ebpf, "sample", 4, 8 + SAMPLE)?;
-    attach(ebpf)?;
+    let kprobe = attach(ebpf)?;
     let (copy, tid) = copy_of_a_thread(&sample)?;
+    drop(kprobe);
     detach(ebpf)?;
     let places = find(&copy, tid, std::process::id(), NAME.as_bytes())
         .context("the copy of a task does not hold its ids and name where they could be told apart")?;
-    words.update(
-        &control::TASK_IDS_OFFSET.to_ne_bytes(),
-        &(places.ids as u64).to_ne_bytes(),
-    )?;
-    words.update(
-        &control::TASK_COMM_OFFSET.to_ne_bytes(),
-        &(places.comm as u64).to_ne_bytes(),
-    )?;
+    words.update(&control::TASK_IDS_OFFSET.to_ne_bytes(), &(places.ids as u64).to_ne_bytes())?;
+    words.update(&control::TASK_COMM_OFFSET.to_ne_bytes(), &(places.comm as u64).to_ne_bytes())?;
     Ok(())
 }
 
-fn attach(ebpf: &mut Ebpf) -> Result<()> {
+/// Attaches the program that copies; what is returned keeps a kprobe attached.
+fn attach(ebpf: &mut Ebpf) -> Result<Option<Kprobe>> {
     if let Some(Program::RawTracePoint(program)) = ebpf.program_mut("raw_tp_sample_task")
         && program.load().is_ok()
         && program.attach("sys_enter").is_ok()
     {
-        return Ok(());
+        return Ok(None);
     }
     let Some(Program::KProbe(program)) = ebpf.program_mut("kprobe_sample_task") else {
         bail!("the object has no program `kprobe_sample_task`");
     };
     program.load()?;
+    let program = program.fd().context("the program is loaded")?.as_fd();
     for function in FUNCTIONS {
-        if program.attach(*function, 0).is_ok() {
-            return Ok(());
+        if let Ok(kprobe) = Kprobe::attach(program, function, Place::Entry) {
+            return Ok(Some(kprobe));
         }
     }
-    bail!(
-        "neither the raw tracepoint sys_enter nor a kprobe on {} can be attached",
-        FUNCTIONS.join(", ")
-    )
+    bail!("neither the raw tracepoint sys_enter nor a kprobe on {} can be attached", FUNCTIONS.join(", "))
 }
 
 fn detach(ebpf: &mut Ebpf) -> Result<()> {
@@ -94,9 +90,7 @@ fn copy_of_a_thread(sample: &MapHandle) -> Result<(Vec<u8>, u32)> {
             }
             Ok((copy.split_off(8), tid))
         })?;
-        handle
-            .join()
-            .map_err(|_| anyhow::anyhow!("the thread that is looked at died"))?
+        handle.join().map_err(|_| anyhow::anyhow!("the thread that is looked at died"))?
     })
 }
 
@@ -115,10 +109,7 @@ fn find(copy: &[u8], tid: u32, tgid: u32, name: &[u8]) -> Option<Places> {
     let ids = only(copy, 4, &std::mem::take(&mut ids))?;
     let mut text = name.to_vec();
     text.push(0);
-    Some(Places {
-        ids,
-        comm: only(copy, 1, &text)?,
-    })
+    Some(Places { ids, comm: only(copy, 1, &text)? })
 }
 
 fn only(copy: &[u8], step: usize, wanted: &[u8]) -> Option<usize> {
@@ -139,13 +130,7 @@ mod tests {
         copy[1000..1004].copy_from_slice(&4243_u32.to_ne_bytes());
         copy[1004..1008].copy_from_slice(&4242_u32.to_ne_bytes());
         copy[2001..2004].copy_from_slice(b"abc");
-        assert_eq!(
-            find(&copy, 4243, 4242, b"abc"),
-            Some(Places {
-                ids: 1000,
-                comm: 2001
-            })
-        );
+        assert_eq!(find(&copy, 4243, 4242, b"abc"), Some(Places { ids: 1000, comm: 2001 }));
         assert_eq!(find(&copy, 4243, 4242, b"ab"), None);
         let twice: Vec<u8> = copy[1000..1008].to_vec();
         copy[3000..3008].copy_from_slice(&twice);

@@ -34,38 +34,25 @@ pub struct Choices<'a> {
 impl<'a> Choices<'a> {
     /// Every event of the mode, with the hooks that the strategy and the objects allow.
     pub fn new(table: &'a Table, order: &StartOrder, flavour: Flavour) -> Self {
-        let candidates = table
-            .events
-            .iter()
-            .zip(1..)
-            .filter(|(event, _)| event.mode.exists_in(order.load_mode));
+        let candidates =
+            table.events.iter().zip(1..).filter(|(event, _)| event.mode.exists_in(order.load_mode));
         let candidates = candidates.map(|(event, number)| {
             // An event without counters only tells who is who: any way of hearing it will do.
             let strategy = order.strategy.filter(|_| !event.counters.is_empty());
             let hooks = event.hooks.iter().filter(|hook| suits(hook, flavour, strategy));
             (number, event, hooks.collect())
         });
-        Choices {
-            candidates: candidates.collect(),
-            refusals: HashMap::new(),
-        }
+        Choices { candidates: candidates.collect(), refusals: HashMap::new() }
     }
 
     /// The best candidate left for each event that has one.
     pub fn chosen(&self) -> Vec<(&'a Event, &'a Hook)> {
-        self.candidates
-            .iter()
-            .filter_map(|(_, event, hooks)| Some((*event, *hooks.first()?)))
-            .collect()
+        self.candidates.iter().filter_map(|(_, event, hooks)| Some((*event, *hooks.first()?))).collect()
     }
 
     /// The kernel refused the event's best candidate.
     pub fn refuse(&mut self, event: &str, reason: String) {
-        for (_, _, hooks) in self
-            .candidates
-            .iter_mut()
-            .filter(|(_, known, _)| known.name == event)
-        {
+        for (_, _, hooks) in self.candidates.iter_mut().filter(|(_, known, _)| known.name == event) {
             hooks.remove(0);
         }
         self.refusals.entry(event.to_owned()).or_default().push(reason);
@@ -74,13 +61,9 @@ impl<'a> Choices<'a> {
     /// One bit for each event that the program on every system call's return is to count: bit 1 is the table's first.
     pub fn sys_exit_events(&self) -> u32 {
         let uses_sys_exit = |hooks: &[&Hook]| {
-            hooks.first().is_some_and(|hook| {
-                hook.tp_btf
-                    .0
-                    .iter()
-                    .chain(&hook.raw_tp.0)
-                    .any(|name| name == "sys_exit")
-            })
+            hooks
+                .first()
+                .is_some_and(|hook| hook.tp_btf.0.iter().chain(&hook.raw_tp.0).any(|name| name == "sys_exit"))
         };
         self.candidates
             .iter()
@@ -138,24 +121,12 @@ mod tests {
     #[test]
     fn options_decide_which_objects_are_tried() {
         let auto = order(None, TypeFormat::Auto);
-        assert_eq!(
-            flavours(&auto, true),
-            [Flavour::Rows, Flavour::Hash, Flavour::Legacy]
-        );
+        assert_eq!(flavours(&auto, true), [Flavour::Rows, Flavour::Hash, Flavour::Legacy]);
         assert_eq!(flavours(&auto, false), [Flavour::Legacy]);
-        assert_eq!(
-            flavours(&order(None, TypeFormat::CoRe), true),
-            [Flavour::Rows, Flavour::Hash]
-        );
+        assert_eq!(flavours(&order(None, TypeFormat::CoRe), true), [Flavour::Rows, Flavour::Hash]);
         assert!(flavours(&order(None, TypeFormat::CoRe), false).is_empty());
-        assert_eq!(
-            flavours(&order(Some(Strategy::Probe), TypeFormat::Auto), true),
-            [Flavour::Legacy]
-        );
-        assert_eq!(
-            flavours(&order(None, TypeFormat::Legacy), true),
-            [Flavour::Legacy]
-        );
+        assert_eq!(flavours(&order(Some(Strategy::Probe), TypeFormat::Auto), true), [Flavour::Legacy]);
+        assert_eq!(flavours(&order(None, TypeFormat::Legacy), true), [Flavour::Legacy]);
     }
 
     #[test]
@@ -169,11 +140,7 @@ mod tests {
             (Strategy::Probe, Flavour::Legacy),
         ] {
             let choices = Choices::new(&table, &order(Some(strategy), TypeFormat::Auto), flavour);
-            let chosen: Vec<&str> = choices
-                .chosen()
-                .iter()
-                .map(|(event, _)| event.name.as_str())
-                .collect();
+            let chosen: Vec<&str> = choices.chosen().iter().map(|(event, _)| event.name.as_str()).collect();
             for event in table.events.iter().filter(|event| !event.counters.is_empty()) {
                 assert!(
                     chosen.contains(&event.name.as_str()),

@@ -54,10 +54,7 @@ impl Symbols {
             format!("__ia32_sys_ia32_{name}"),
             format!("__ia32_compat_sys_x86_{}", name.trim_end_matches("64")),
         ];
-        let found: Vec<String> = wrapped
-            .into_iter()
-            .filter(|function| self.has(function))
-            .collect();
+        let found: Vec<String> = wrapped.into_iter().filter(|function| self.has(function)).collect();
         if !found.is_empty() {
             return found;
         }
@@ -70,13 +67,9 @@ impl Symbols {
 
 /// The system call that a kernel function is the way into, such as `unlinkat` of `__x64_sys_unlinkat`.
 pub fn system_call_of(function: &str) -> Option<&str> {
-    let (prefix, name) = function
-        .split_once("sys_")
-        .or_else(|| function.split_once("SyS_"))?;
+    let (prefix, name) = function.split_once("sys_").or_else(|| function.split_once("SyS_"))?;
     let known = ["__x64_", "__ia32_", "__ia32_compat_", "", "compat_"];
-    known
-        .contains(&prefix)
-        .then(|| name.trim_start_matches("ia32_").trim_start_matches("x86_"))
+    known.contains(&prefix).then(|| name.trim_start_matches("ia32_").trim_start_matches("x86_"))
 }
 
 /// Whether a system call's function takes the caller's registers (≥ 4.17) rather than the arguments.
@@ -102,24 +95,15 @@ mod tests {
     fn functions_are_found_by_name_and_as_the_compilers_copies() {
         let symbols = Symbols::parse(KALLSYMS);
         assert!(symbols.has("helper") && !symbols.has("some_data"));
-        assert_eq!(
-            symbols.find("release_task").as_deref(),
-            Some("release_task.isra.0")
-        );
+        assert_eq!(symbols.find("release_task").as_deref(), Some("release_task.isra.0"));
         assert_eq!(symbols.find("release"), None);
     }
 
     #[test]
     fn a_system_call_has_a_way_in_for_each_abi() {
         let symbols = Symbols::parse(KALLSYMS);
-        assert_eq!(
-            symbols.of_system_call("read"),
-            ["__x64_sys_read", "__ia32_sys_read"]
-        );
-        assert_eq!(
-            symbols.of_system_call("preadv"),
-            ["__x64_sys_preadv", "__ia32_compat_sys_preadv"]
-        );
+        assert_eq!(symbols.of_system_call("read"), ["__x64_sys_read", "__ia32_sys_read"]);
+        assert_eq!(symbols.of_system_call("preadv"), ["__x64_sys_preadv", "__ia32_compat_sys_preadv"]);
         assert!(symbols.of_system_call("openat2").is_empty());
         let old = Symbols::parse("0 T sys_read\n0 T SyS_read\n0 T compat_SyS_preadv\n0 T SyS_preadv\n");
         assert_eq!(old.of_system_call("read"), ["sys_read"]);

@@ -18,9 +18,7 @@ fn clean(text: &str) -> AppsGroups {
 }
 
 fn name<'a>(groups: &'a AppsGroups, comm: &str) -> &'a str {
-    groups
-        .match_name(comm.as_bytes())
-        .map_or("-", |group| groups.id(group))
+    groups.match_name(comm.as_bytes()).map_or("-", |group| groups.id(group))
 }
 
 fn line<'a>(groups: &'a AppsGroups, comm: &str, command_line: &str) -> &'a str {
@@ -39,20 +37,13 @@ fn each_kind_of_pattern_matches_its_part() {
     assert_eq!(name(&groups, "xssh"), "-");
     assert_eq!(name(&groups, "systemd-udevd"), "suffix");
     assert_eq!(name(&groups, "udevd2"), "-");
-    assert_eq!(
-        line(&groups, "bash2", "bash /usr/libexec/charts.d.plugin 1 "),
-        "sub"
-    );
+    assert_eq!(line(&groups, "bash2", "bash /usr/libexec/charts.d.plugin 1 "), "sub");
     assert_eq!(
         line(&groups, "charts.d.plugin", "bash x "),
         "-",
         "a command line that can be read counts alone"
     );
-    assert_eq!(
-        name(&groups, "charts.d.plugin"),
-        "sub",
-        "the name stands in for the command line"
-    );
+    assert_eq!(name(&groups, "charts.d.plugin"), "sub", "the name stands in for the command line");
     assert_eq!(line(&groups, "charts.d.plugin", ""), "sub");
     assert!(groups.reads_command_lines());
     assert!(!clean("a: b c* *d").reads_command_lines());
@@ -62,13 +53,7 @@ fn each_kind_of_pattern_matches_its_part() {
 fn options_of_patterns_may_stand_in_any_order() {
     let groups = clean("-hidden: -a +b -+*c +*-d*\n--x: e");
     assert_eq!(groups.groups(), ["hidden", "x", "other"]);
-    for (comm, group) in [
-        ("a", "hidden"),
-        ("b", "hidden"),
-        ("xc", "hidden"),
-        ("xdx", "hidden"),
-        ("e", "x"),
-    ] {
+    for (comm, group) in [("a", "hidden"), ("b", "hidden"), ("xc", "hidden"), ("xdx", "hidden"), ("e", "x")] {
         assert_eq!(name(&groups, comm), group, "{comm}");
     }
 }
@@ -129,20 +114,14 @@ fn only_remark(remarks: &[Diagnostic]) -> (Level, Option<usize>, &str) {
 fn an_open_quote_costs_its_line_only() {
     let (groups, remarks) = parse("a: 'x y\nb: z # 'not a quote\nc: q");
     assert_eq!(only_remark(&remarks).1, Some(1));
-    assert_eq!(
-        (name(&groups, "x y"), name(&groups, "z"), name(&groups, "q")),
-        ("a", "b", "c")
-    );
+    assert_eq!((name(&groups, "x y"), name(&groups, "z"), name(&groups, "q")), ("a", "b", "c"));
 }
 
 #[test]
 fn names_that_no_dimension_can_have_are_replaced_once() {
     let (groups, remarks) =
         parse("'my group': a\nmy_group: b\n'my group': c\n\"a='b\": d\nb\\: e\ng\x1b: f\n");
-    assert_eq!(
-        groups.groups(),
-        ["my_group_2", "my_group", "a__b", "b_", "g_", "other"]
-    );
+    assert_eq!(groups.groups(), ["my_group_2", "my_group", "a__b", "b_", "g_", "other"]);
     assert_eq!(name(&groups, "c"), "my_group_2");
     let lines: Vec<_> = remarks.iter().map(|remark| remark.line).collect();
     assert_eq!(lines, [Some(1), Some(4), Some(5), Some(6)]);
@@ -161,17 +140,10 @@ fn names_need_not_be_utf8_but_ids_are() {
 #[test]
 fn long_names_are_cut_at_a_character() {
     let name_of_99 = "n".repeat(99);
-    let (groups, remarks) = parse(&format!(
-        "{name_of_99}\u{e9}x: a\n{}: *{}*\n",
-        "m".repeat(100),
-        "p".repeat(150)
-    ));
+    let (groups, remarks) =
+        parse(&format!("{name_of_99}\u{e9}x: a\n{}: *{}*\n", "m".repeat(100), "p".repeat(150)));
     assert_eq!(groups.groups(), [name_of_99, "m".repeat(100), "other".to_owned()]);
-    assert_eq!(
-        line(&groups, "x", &"p".repeat(100)),
-        "m".repeat(100),
-        "a cut pattern keeps its kind"
-    );
+    assert_eq!(line(&groups, "x", &"p".repeat(100)), "m".repeat(100), "a cut pattern keeps its kind");
     assert_eq!(remarks.len(), 2);
 }
 
@@ -183,15 +155,9 @@ fn useless_lines_are_told_and_skipped() {
         ["a", "c", "other"],
         "a group whose patterns all belong to others makes no dimension"
     );
-    let told: Vec<_> = remarks
-        .iter()
-        .map(|remark| (remark.level, remark.line.unwrap()))
-        .collect();
+    let told: Vec<_> = remarks.iter().map(|remark| (remark.level, remark.line.unwrap())).collect();
     use Level::{Info, Warning};
-    assert_eq!(
-        told,
-        [(Info, 1), (Warning, 2), (Warning, 3), (Info, 4), (Info, 5)]
-    );
+    assert_eq!(told, [(Info, 1), (Warning, 2), (Warning, 3), (Info, 4), (Info, 5)]);
     assert!(remarks[3].message.contains("line 3"), "{}", remarks[3].message);
     assert_eq!((name(&groups, "b"), name(&groups, "d")), ("a", "c"));
 }
@@ -213,18 +179,12 @@ fn a_binary_file_gives_few_remarks_and_keeps_its_good_lines() {
     let (groups, remarks) = AppsGroups::parse(&text, Path::new("f"));
     assert_eq!(groups.groups(), ["a", "c", "other"]);
     assert_eq!(remarks.len(), MAX_REMARKS + 1);
-    assert!(
-        remarks[MAX_REMARKS].message.contains("980 more"),
-        "{}",
-        remarks[MAX_REMARKS]
-    );
+    assert!(remarks[MAX_REMARKS].message.contains("980 more"), "{}", remarks[MAX_REMARKS]);
 }
 
 #[test]
 fn too_many_groups_and_patterns_are_bounded() {
-    let text: String = (0..70_000)
-        .map(|number| format!("g{number}: p{number}\n"))
-        .collect();
+    let text: String = (0..70_000).map(|number| format!("g{number}: p{number}\n")).collect();
     let (groups, remarks) = parse(&text);
     assert_eq!(groups.groups().len(), usize::from(u16::MAX) + 1);
     assert_eq!(groups.id(groups.other()), "other");
@@ -273,11 +233,7 @@ fn the_users_file_comes_before_the_stock_file() {
     let (groups, remarks) = load();
     assert_eq!(groups.groups(), ["other"]);
     assert_eq!((groups.source(), remarks.len()), (None, 1));
-    assert!(
-        remarks[0].message.contains(stock.path().to_str().unwrap()),
-        "{}",
-        remarks[0]
-    );
+    assert!(remarks[0].message.contains(stock.path().to_str().unwrap()), "{}", remarks[0]);
 
     fs::write(stock.path().join(FILE_NAME), "stock: a").unwrap();
     let (groups, remarks) = load();
@@ -318,20 +274,13 @@ fn the_packaged_file_is_understood() {
         return;
     }
     let (groups, remarks) = AppsGroups::load(None, Some(stock));
-    let warnings: Vec<_> = remarks
-        .iter()
-        .filter(|remark| remark.level >= Level::Warning)
-        .collect();
+    let warnings: Vec<_> = remarks.iter().filter(|remark| remark.level >= Level::Warning).collect();
     assert!(warnings.is_empty(), "{warnings:?}");
     assert_eq!(groups.groups()[0], "netdata");
     assert!(groups.groups().len() > 50 && groups.reads_command_lines());
     assert_eq!(name(&groups, "sshd"), "ssh");
     assert_eq!(
-        line(
-            &groups,
-            "bash",
-            "bash /usr/libexec/netdata/plugins.d/charts.d.plugin 1 "
-        ),
+        line(&groups, "bash", "bash /usr/libexec/netdata/plugins.d/charts.d.plugin 1 "),
         "charts.d.plugin"
     );
     assert_eq!(name(&groups, "kthreadd"), "kernel");

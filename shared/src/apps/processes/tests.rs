@@ -17,21 +17,14 @@ impl Bed {
     fn new(groups: &str) -> Self {
         let (groups, _) = AppsGroups::parse(groups.as_bytes(), Path::new("apps_groups.conf"));
         let proc = tempfile::tempdir().unwrap();
-        Self {
-            table: ProcessTable::new(groups, proc.path()),
-            proc,
-        }
+        Self { table: ProcessTable::new(groups, proc.path()), proc }
     }
 
     fn live(&self, tgid: u32, ppid: u32, comm: &str, command_line: &str) {
         let dir = self.proc.path().join(tgid.to_string());
         fs::create_dir_all(&dir).unwrap();
         let zeros = "0 ".repeat(17);
-        fs::write(
-            dir.join("stat"),
-            format!("{tgid} ({comm}) S {ppid} {zeros}{tgid} 0 0\n"),
-        )
-        .unwrap();
+        fs::write(dir.join("stat"), format!("{tgid} ({comm}) S {ppid} {zeros}{tgid} 0 0\n")).unwrap();
         fs::write(dir.join("cmdline"), command_line).unwrap();
     }
 
@@ -43,9 +36,7 @@ impl Bed {
         let mut out = Vec::new();
         self.table.assign(rows, &mut out);
         assert_eq!(out.len(), rows.len());
-        out.iter()
-            .map(|&group| self.table.groups().id(group).to_owned())
-            .collect()
+        out.iter().map(|&group| self.table.groups().id(group).to_owned()).collect()
     }
 
     fn one(&mut self, row: Identity) -> String {
@@ -54,9 +45,7 @@ impl Bed {
 
     fn seed(&mut self) -> Vec<String> {
         let used = self.table.seed().unwrap();
-        used.iter()
-            .map(|&group| self.table.groups().id(group).to_owned())
-            .collect()
+        used.iter().map(|&group| self.table.groups().id(group).to_owned()).collect()
     }
 }
 
@@ -65,15 +54,7 @@ fn row(tgid: u32, parent_tgid: u32, name: &str) -> Identity {
     let mut comm = [0; 16];
     comm[..name.len()].copy_from_slice(name.as_bytes());
     let start_ns = u64::from(tgid) * 1_000_000;
-    Identity {
-        tgid,
-        parent_tgid,
-        generation: 0,
-        start_ns,
-        comm,
-        comm_of_thread: false,
-        ended: false,
-    }
+    Identity { tgid, parent_tgid, generation: 0, start_ns, comm, comm_of_thread: false, ended: false }
 }
 
 fn executed(row: Identity, generation: u32) -> Identity {
@@ -89,10 +70,7 @@ fn started(row: Identity, start_ns: u64) -> Identity {
 }
 
 fn of_thread(row: Identity) -> Identity {
-    Identity {
-        comm_of_thread: true,
-        ..row
-    }
+    Identity { comm_of_thread: true, ..row }
 }
 
 /// All orders of `rows`.
@@ -132,21 +110,13 @@ fn processes_0_and_1_are_other_whatever_they_are_called() {
     let mut bed = Bed::new("system: init systemd* swapper*\n");
     bed.live(1, 0, "systemd", "");
     assert_eq!(bed.seed(), ["other"]);
-    assert_eq!(
-        bed.assign(&[row(1, 0, "systemd"), row(0, 0, "swapper/0"), row(9, 1, "x")]),
-        ["other"; 3]
-    );
+    assert_eq!(bed.assign(&[row(1, 0, "systemd"), row(0, 0, "swapper/0"), row(9, 1, "x")]), ["other"; 3]);
 }
 
 #[test]
 fn groups_are_inherited_inside_one_snapshot_in_any_order_of_rows() {
-    let chain = [
-        row(10, 1, "sshd"),
-        row(11, 10, "bash"),
-        row(12, 11, "make"),
-        row(13, 12, "sh"),
-        row(14, 13, "ls"),
-    ];
+    let chain =
+        [row(10, 1, "sshd"), row(11, 10, "bash"), row(12, 11, "make"), row(13, 12, "sh"), row(14, 13, "ls")];
     for rows in permutations(&chain) {
         let got = Bed::new(GROUPS).assign(&rows);
         for (row, group) in rows.iter().zip(got) {
@@ -174,12 +144,7 @@ fn a_long_chain_needs_no_deep_stack() {
 fn a_circle_of_parents_ends() {
     let mut bed = Bed::new(GROUPS);
     assert_eq!(
-        bed.assign(&[
-            row(10, 12, "a"),
-            row(11, 10, "b"),
-            row(12, 11, "c"),
-            row(13, 13, "d")
-        ]),
+        bed.assign(&[row(10, 12, "a"), row(11, 10, "b"), row(12, 11, "c"), row(13, 13, "d")]),
         ["other"; 4]
     );
     bed.live(20, 21, "a", "");
@@ -193,16 +158,8 @@ fn exec_matches_again_and_else_keeps_what_was_inherited() {
     let shell = row(11, 10, "bash");
     assert_eq!(bed.assign(&[row(10, 1, "sshd"), shell.clone()]), ["ssh", "ssh"]);
     assert_eq!(bed.one(executed(row(11, 10, "make"), 1)), "build");
-    assert_eq!(
-        bed.one(executed(row(11, 10, "python"), 2)),
-        "ssh",
-        "not of `make`, which it has been"
-    );
-    assert_eq!(
-        bed.one(executed(row(11, 10, "postgres"), 2)),
-        "sql",
-        "renamed without exec"
-    );
+    assert_eq!(bed.one(executed(row(11, 10, "python"), 2)), "ssh", "not of `make`, which it has been");
+    assert_eq!(bed.one(executed(row(11, 10, "postgres"), 2)), "sql", "renamed without exec");
 }
 
 #[test]
@@ -232,10 +189,7 @@ fn a_late_row_of_an_earlier_program_does_not_take_the_place_of_the_later() {
     assert_eq!(bed.one(executed(row(11, 1, "sshd"), 4)), "ssh");
     assert_eq!(bed.table.processes[&11].comm.as_bytes(), b"make");
     let wrapped = executed(row(12, 1, "sshd"), 0x7fff_ffff);
-    assert_eq!(
-        bed.assign(&[executed(row(12, 1, "make"), 0), wrapped]),
-        ["build", "ssh"]
-    );
+    assert_eq!(bed.assign(&[executed(row(12, 1, "make"), 0), wrapped]), ["build", "ssh"]);
     assert_eq!(bed.table.processes[&12].comm.as_bytes(), b"make");
 }
 
@@ -246,12 +200,9 @@ fn a_child_belongs_to_what_its_parent_was_when_it_was_created() {
     // It has executed nothing: it is a copy of what its parent was.
     let copy = executed(row(11, 10, "make"), 3);
     let copy_then_other = executed(row(11, 10, "xz"), 4);
-    for rows in permutations(&[
-        parent_before.clone(),
-        parent_after.clone(),
-        copy.clone(),
-        copy_then_other.clone(),
-    ]) {
+    for rows in
+        permutations(&[parent_before.clone(), parent_after.clone(), copy.clone(), copy_then_other.clone()])
+    {
         let got = Bed::new(GROUPS).assign(&rows);
         for (row, group) in rows.iter().zip(got) {
             assert_eq!(group, if row.name() == b"sshd" { "ssh" } else { "build" });
@@ -260,10 +211,7 @@ fn a_child_belongs_to_what_its_parent_was_when_it_was_created() {
     // The same, with the parent known from before.
     let mut bed = Bed::new(GROUPS);
     bed.one(parent_before.clone());
-    assert_eq!(
-        bed.assign(&[parent_after.clone(), copy, copy_then_other]),
-        ["ssh", "build", "build"]
-    );
+    assert_eq!(bed.assign(&[parent_after.clone(), copy, copy_then_other]), ["ssh", "build", "build"]);
     // Nothing tells: the parent's latest program.
     let unknown = executed(row(12, 10, "xz"), 9);
     for rows in permutations(&[parent_before, parent_after, unknown]) {
@@ -281,10 +229,7 @@ fn a_child_belongs_to_what_its_parent_was_when_it_was_created() {
 #[test]
 fn a_reused_id_is_another_process() {
     let mut bed = Bed::new(GROUPS);
-    assert_eq!(
-        bed.assign(&[row(10, 1, "sshd"), row(11, 10, "bash")]),
-        ["ssh", "ssh"]
-    );
+    assert_eq!(bed.assign(&[row(10, 1, "sshd"), row(11, 10, "bash")]), ["ssh", "ssh"]);
     assert_eq!(bed.one(started(row(11, 1, "bash"), 99_000_000)), "other");
     // Both in one snapshot, and children of both.
     let old = ended(row(20, 10, "sh"));
@@ -322,11 +267,7 @@ fn without_starts_the_end_tells_that_an_id_is_free() {
     bed.live(12, 9, "xz", "");
     assert_eq!(bed.one(started(row(12, 0, "xz"), 0)), "build");
     assert_eq!(bed.one(ended(started(row(12, 0, "xz"), 0))), "build");
-    assert_eq!(
-        bed.one(started(row(12, 0, "xz"), 0)),
-        "build",
-        "of another module, in the same epoch"
-    );
+    assert_eq!(bed.one(started(row(12, 0, "xz"), 0)), "build", "of another module, in the same epoch");
     assert_eq!(bed.one(row(15, 1, "sshd")), "ssh");
     bed.live(12, 15, "xz", "");
     assert_eq!(bed.one(started(row(12, 0, "xz"), 0)), "ssh");
@@ -336,17 +277,9 @@ fn without_starts_the_end_tells_that_an_id_is_free() {
 fn all_rows_of_an_ended_process_are_assigned_and_it_is_a_parent_a_while() {
     let mut bed = Bed::new(GROUPS);
     bed.one(row(10, 1, "sshd"));
-    let rows = [
-        ended(row(12, 10, "sh")),
-        row(12, 10, "sh"),
-        ended(row(10, 1, "sshd")),
-    ];
+    let rows = [ended(row(12, 10, "sh")), row(12, 10, "sh"), ended(row(10, 1, "sshd"))];
     assert_eq!(bed.assign(&rows), ["ssh"; 3]);
-    assert_eq!(
-        bed.one(row(13, 12, "daemon")),
-        "ssh",
-        "its creator ended in the epoch before"
-    );
+    assert_eq!(bed.one(row(13, 12, "daemon")), "ssh", "its creator ended in the epoch before");
     assert_eq!(bed.one(row(12, 10, "sh")), "ssh", "another module's row of it");
     for _ in 0..KEEP_ENDED_CALLS {
         bed.assign(&[]);
@@ -374,22 +307,14 @@ fn the_name_of_a_thread_is_not_that_of_its_process() {
     assert_eq!(bed.one(of_thread(row(10, 1, "worker"))), "java");
     // Named by another row of the snapshot, whichever comes first.
     let rows = [of_thread(row(11, 1, "worker")), row(11, 1, "java")];
-    assert!(
-        permutations(&rows)
-            .iter()
-            .all(|rows| bed.assign(rows) == ["java", "java"])
-    );
+    assert!(permutations(&rows).iter().all(|rows| bed.assign(rows) == ["java", "java"]));
     // Named by /proc, unless the process has ended; the thread's name is the last resort.
     bed.live(12, 1, "java", "");
     bed.live(13, 1, "java", "");
     assert_eq!(bed.one(of_thread(row(12, 1, "worker"))), "java");
     assert_eq!(bed.one(ended(of_thread(row(13, 1, "worker")))), "bad");
     assert_eq!(bed.one(of_thread(row(14, 1, "worker"))), "bad");
-    assert_eq!(
-        bed.one(row(14, 1, "java")),
-        "java",
-        "corrected as soon as it is known"
-    );
+    assert_eq!(bed.one(row(14, 1, "java")), "java", "corrected as soon as it is known");
     assert_eq!(bed.one(of_thread(row(14, 1, "worker"))), "java");
     // After an exec the remembered name is the old one.
     bed.live(10, 1, "postgres", "");
@@ -400,12 +325,7 @@ fn the_name_of_a_thread_is_not_that_of_its_process() {
 fn the_release_row_of_a_thread_tells_neither_start_nor_parent() {
     let mut bed = Bed::new(GROUPS);
     bed.one(row(10, 1, "sshd"));
-    let release = Identity {
-        start_ns: 0,
-        parent_tgid: 0,
-        ended: true,
-        ..of_thread(row(11, 0, "worker"))
-    };
+    let release = Identity { start_ns: 0, parent_tgid: 0, ended: true, ..of_thread(row(11, 0, "worker")) };
     let rows = [release.clone(), row(11, 10, "bash")];
     for rows in permutations(&rows) {
         assert_eq!(bed.assign(&rows), ["ssh", "ssh"]);
@@ -423,24 +343,14 @@ fn parents_that_no_row_named_are_found_in_proc() {
     bed.live(10, 1, "sshd", "");
     bed.live(11, 10, "su", "");
     bed.live(12, 11, "a ) b (", "");
-    assert_eq!(
-        bed.assign(&[row(13, 12, "ls"), row(14, 12, "ls")]),
-        ["ssh", "ssh"]
-    );
+    assert_eq!(bed.assign(&[row(13, 12, "ls"), row(14, 12, "ls")]), ["ssh", "ssh"]);
     assert_eq!(bed.table.len(), 5);
     assert_eq!(bed.one(row(15, 999, "ls")), "other", "the parent is gone");
     // The kernel did not tell the parent.
     bed.live(16, 12, "ls", "");
-    assert_eq!(
-        bed.assign(&[row(16, 0, "ls"), row(17, 0, "ls")]),
-        ["ssh", "other"]
-    );
+    assert_eq!(bed.assign(&[row(16, 0, "ls"), row(17, 0, "ls")]), ["ssh", "other"]);
     bed.live(18, 12, "ls", "");
-    assert_eq!(
-        bed.one(ended(row(18, 0, "ls"))),
-        "other",
-        "its id may be another's by now"
-    );
+    assert_eq!(bed.one(ended(row(18, 0, "ls"))), "other", "its id may be another's by now");
 }
 
 #[test]
@@ -449,11 +359,7 @@ fn the_search_for_ancestors_is_bounded() {
     bed.live(2, 1, "sshd", "");
     (3..200).for_each(|tgid| bed.live(tgid, tgid - 1, "sh", ""));
     assert_eq!(bed.one(row(60, 59, "ls")), "ssh");
-    assert_eq!(
-        bed.one(row(200, 199, "ls")),
-        "other",
-        "64 levels up nothing is known"
-    );
+    assert_eq!(bed.one(row(200, 199, "ls")), "other", "64 levels up nothing is known");
 }
 
 #[test]
@@ -470,9 +376,7 @@ fn a_scan_of_proc_makes_idle_processes_known() {
     assert_eq!(bed.seed(), ["ssh", "media", "kernel", "other"]);
     assert_eq!(bed.table.len(), 6);
     // The first row of each: of the same process, whose start is now exact.
-    (2..12)
-        .filter(|tgid| [2, 3, 10, 11].contains(tgid))
-        .for_each(|tgid| bed.die(tgid));
+    (2..12).filter(|tgid| [2, 3, 10, 11].contains(tgid)).for_each(|tgid| bed.die(tgid));
     assert_eq!(bed.one(executed(row(11, 10, "bash"), 7)), "ssh");
     assert_eq!(bed.table.processes[&11].start, Start::Monotonic(11_000_000));
     assert_eq!(bed.table.processes[&11].generation, Some(7));
@@ -502,21 +406,13 @@ fn command_lines_are_read_once_for_each_program() {
     assert_eq!(bed.one(row(10, 1, "bash")), "plugin");
     bed.live(10, 1, "bash", "something else\0");
     assert_eq!(bed.one(row(10, 1, "bash")), "plugin");
-    assert_eq!(
-        bed.one(row(10, 1, "renamed")),
-        "plugin",
-        "only exec changes a command line"
-    );
+    assert_eq!(bed.one(row(10, 1, "renamed")), "plugin", "only exec changes a command line");
     assert_eq!(bed.one(executed(row(10, 1, "bash"), 1)), "shell");
     // A copy of the parent needs none of its own; what has executed something does.
     bed.live(20, 1, "sh", "sh\0go.d.plugin\0");
     bed.live(21, 20, "sh", "changed\0");
     bed.live(22, 20, "sh", "sh\0node\0");
-    assert_eq!(
-        bed.one(row(21, 20, "sh")),
-        "plugin",
-        "inherited, and its own is not read"
-    );
+    assert_eq!(bed.one(row(21, 20, "sh")), "plugin", "inherited, and its own is not read");
     assert_eq!(bed.one(row(20, 1, "sh")), "plugin");
     assert_eq!(bed.one(executed(row(22, 20, "sh"), 1)), "node");
 }
@@ -538,16 +434,9 @@ fn unreadable_command_lines_leave_the_name() {
     let mut bed = Bed::new(BY_LINE);
     assert_eq!(bed.one(row(10, 1, "nodejs")), "node");
     bed.live(11, 1, "kworker", "");
-    assert_eq!(
-        bed.assign(&[row(11, 1, "kworker/node"), row(12, 1, "kworker/x")]),
-        ["node", "other"]
-    );
+    assert_eq!(bed.assign(&[row(11, 1, "kworker/node"), row(12, 1, "kworker/x")]), ["node", "other"]);
     bed.live(13, 1, "bash", "node\0");
-    assert_eq!(
-        bed.one(ended(row(13, 1, "bash"))),
-        "shell",
-        "what has ended has none"
-    );
+    assert_eq!(bed.one(ended(row(13, 1, "bash"))), "shell", "what has ended has none");
 }
 
 #[test]
@@ -555,18 +444,11 @@ fn command_lines_of_the_kernel_are_preferred() {
     let mut bed = Bed::new(BY_LINE);
     bed.live(10, 1, "sh", "node\0");
     bed.table.remember_command_line(10, 1, b"sh\0go.d.plugin\0");
-    let short_lived = [
-        row(10, 1, "sh"),
-        executed(row(10, 1, "sh"), 1),
-        ended(executed(row(10, 1, "sh"), 2)),
-    ];
+    let short_lived = [row(10, 1, "sh"), executed(row(10, 1, "sh"), 1), ended(executed(row(10, 1, "sh"), 2))];
     assert_eq!(bed.assign(&short_lived), ["other", "plugin", "other"]);
     assert!(bed.table.command_lines.is_empty());
     bed.table.remember_command_line(11, 0, b"");
-    assert_eq!(
-        Bed::new(GROUPS).table.command_lines.len() + bed.table.command_lines.len(),
-        0
-    );
+    assert_eq!(Bed::new(GROUPS).table.command_lines.len() + bed.table.command_lines.len(), 0);
 }
 
 #[test]
@@ -578,11 +460,7 @@ fn only_the_last_program_of_a_process_is_asked_for_in_proc() {
         std::mem::swap(&mut fresh.proc, &mut bed.proc);
         fresh.table.proc_root = fresh.proc.path().to_owned();
         let got = fresh.assign(&rows);
-        assert!(
-            rows.iter()
-                .zip(got)
-                .all(|(row, group)| group == ["other", "node"][row.generation as usize])
-        );
+        assert!(rows.iter().zip(got).all(|(row, group)| group == ["other", "node"][row.generation as usize]));
         std::mem::swap(&mut fresh.proc, &mut bed.proc);
     }
 }
@@ -629,17 +507,11 @@ fn the_kernel_leaves_older_names_behind_the_nul() {
     let mut bed = Bed::new(GROUPS);
     let mut other_tail = row(10, 1, "sshd");
     other_tail.comm[5..9].copy_from_slice(b"make");
-    assert_eq!(
-        bed.assign(&[other_tail.clone(), row(10, 1, "sshd")]),
-        ["ssh", "ssh"]
-    );
+    assert_eq!(bed.assign(&[other_tail.clone(), row(10, 1, "sshd")]), ["ssh", "ssh"]);
     bed.table.now = 41;
     bed.one(other_tail);
     assert!(bed.table.undecided.is_empty(), "nothing new in it");
-    let full = Identity {
-        comm: *b"sshdsshdsshdsshd",
-        ..row(12, 1, "")
-    };
+    let full = Identity { comm: *b"sshdsshdsshdsshd", ..row(12, 1, "") };
     for _ in 0..2 {
         assert_eq!(bed.one(full.clone()), "other");
     }
@@ -688,8 +560,7 @@ fn random_rows_never_panic() {
             })
             .collect();
         if random(3) == 0 {
-            bed.table
-                .remember_command_line(random(14) as u32, random(3) as u32, b"x");
+            bed.table.remember_command_line(random(14) as u32, random(3) as u32, b"x");
         }
         bed.assign(&rows);
         assert!(bed.table.len() <= 14);

@@ -42,14 +42,8 @@ fn bad_values_leave_the_default() {
             "load =",
             "`load` must be entry or return, not nothing; the default `ebpf load mode = entry` is used",
         ),
-        (
-            "disable apps = maybe",
-            "`disable apps` must be yes or no, not `maybe`; the default `no` is used",
-        ),
-        (
-            "apps = maybe",
-            "`apps` must be yes or no, not `maybe`; the default `disable apps = no` is used",
-        ),
+        ("disable apps = maybe", "`disable apps` must be yes or no, not `maybe`; the default `no` is used"),
+        ("apps = maybe", "`apps` must be yes or no, not `maybe`; the default `disable apps = no` is used"),
         (
             "update every = 1s",
             "`update every` must be a number from 1 to 86400 without leading zeros, not `1s`; the option \
@@ -80,29 +74,15 @@ fn bad_values_leave_the_default() {
 fn the_number_of_dimensions_is_kept_within_its_bounds() {
     let dimensions = |text: &str| {
         let loaded = parsed(&format!("[network viewer]\nmaximum dimensions = {text}\n"));
-        (
-            loaded.config.network_viewer.maximum_dimensions,
-            shown(&loaded).concat(),
-        )
+        (loaded.config.network_viewer.maximum_dimensions, shown(&loaded).concat())
     };
     let small = "Warning f:2: `maximum dimensions` is `0`, which is too small; 2 is used";
     assert_eq!(dimensions("0"), (2, small.to_owned()));
-    for text in [
-        "-1",
-        "abc",
-        "100001",
-        "99999999999999999999",
-        "50 0",
-        "0500",
-        "1e3",
-    ] {
+    for text in ["-1", "abc", "100001", "99999999999999999999", "50 0", "0500", "1e3"] {
         let (number, remark) = dimensions(text);
         assert_eq!(number, 500, "{text}");
         let must = "`maximum dimensions` must be a number from 2 to 100000 without leading zeros";
-        assert_eq!(
-            remark,
-            format!("Warning f:2: {must}, not `{text}`; the default `500` is used")
-        );
+        assert_eq!(remark, format!("Warning f:2: {must}, not `{text}`; the default `500` is used"));
     }
 }
 
@@ -131,30 +111,10 @@ fn an_option_given_twice() {
 #[test]
 fn whoever_disables_the_applications_wins() {
     for (text, apps, loser, winner) in [
-        (
-            "apps = yes\ndisable apps = yes",
-            false,
-            "2: `disable apps` in line 3",
-            "`apps`",
-        ),
-        (
-            "disable apps = yes\napps = yes",
-            false,
-            "3: `disable apps` in line 2",
-            "`apps`",
-        ),
-        (
-            "apps = no\ndisable apps = no",
-            false,
-            "3: `apps` in line 2",
-            "`disable apps`",
-        ),
-        (
-            "apps = yes\ndisable apps = no",
-            true,
-            "2: `disable apps` in line 3",
-            "`apps`",
-        ),
+        ("apps = yes\ndisable apps = yes", false, "2: `disable apps` in line 3", "`apps`"),
+        ("disable apps = yes\napps = yes", false, "3: `disable apps` in line 2", "`apps`"),
+        ("apps = no\ndisable apps = no", false, "3: `apps` in line 2", "`disable apps`"),
+        ("apps = yes\ndisable apps = no", true, "2: `disable apps` in line 3", "`apps`"),
     ] {
         let loaded = parsed(&format!("[global]\n{text}\n"));
         assert_eq!(loaded.config.apps, apps, "{text}");
@@ -169,37 +129,24 @@ fn contradictions_name_the_winner() {
     assert_eq!(loaded.config.programs, Config::default().programs);
     assert_eq!(
         shown(&loaded),
-        [
-            "Warning f:3: [ebpf programs] enables neither `process` nor `network viewer`; both \
-          are enabled, as Netdata does. To run none, set `ebpf = no` in [plugins] of netdata.conf"
-        ]
+        ["Warning f:3: [ebpf programs] enables neither `process` nor `network viewer`; both \
+          are enabled, as Netdata does. To run none, set `ebpf = no` in [plugins] of netdata.conf"]
     );
 
     let loaded = parsed("[ebpf programs]\nnetwork viewer = no\nnetwork connection monitoring = yes\n");
     assert!(!loaded.config.programs.network_connections);
     assert_eq!(
         shown(&loaded),
-        [
-            "Warning f:3: `network connection monitoring` needs `network viewer`, which is disabled and \
-          wins; there are no inbound and outbound charts"
-        ]
+        ["Warning f:3: `network connection monitoring` needs `network viewer`, which is disabled and \
+          wins; there are no inbound and outbound charts"]
     );
-    assert!(
-        !clean("[ebpf programs]\nnetwork viewer = no\n")
-            .programs
-            .network_connections
-    );
+    assert!(!clean("[ebpf programs]\nnetwork viewer = no\n").programs.network_connections);
 
     let loaded = parsed("[global]\nebpf type format = legacy\nebpf co-re tracing = trampoline\n");
-    assert_eq!(
-        (loaded.config.strategy, loaded.config.type_format),
-        (None, TypeFormat::Legacy)
-    );
+    assert_eq!((loaded.config.strategy, loaded.config.type_format), (None, TypeFormat::Legacy));
     assert_eq!(
         shown(&loaded),
-        [
-            "Warning f:3: `ebpf co-re tracing = trampoline` needs BTF, which `ebpf type format = legacy` \
-          excludes; the type format wins, each event takes the best hook without BTF"
-        ]
+        ["Warning f:3: `ebpf co-re tracing = trampoline` needs BTF, which `ebpf type format = legacy` \
+          excludes; the type format wins, each event takes the best hook without BTF"]
     );
 }

@@ -15,13 +15,7 @@ fn directories() -> (TempDir, ConfigDirs) {
     let (user, stock) = (root.path().join("user"), root.path().join("stock"));
     fs::create_dir(&user).unwrap();
     fs::create_dir(&stock).unwrap();
-    (
-        root,
-        ConfigDirs {
-            user: Some(user),
-            stock: Some(stock),
-        },
-    )
+    (root, ConfigDirs { user: Some(user), stock: Some(stock) })
 }
 
 fn write(dir: &Option<PathBuf>, name: &str, update_every: u32) -> PathBuf {
@@ -34,28 +28,16 @@ fn write(dir: &Option<PathBuf>, name: &str, update_every: u32) -> PathBuf {
 fn one_file_is_used_and_the_users_first() {
     let (_root, dirs) = directories();
     write(&dirs.stock, "ebpf.d.conf", 9);
-    assert_eq!(
-        load(&dirs).config.update_every_s,
-        None,
-        "Netdata's own stock file is not ours"
-    );
+    assert_eq!(load(&dirs).config.update_every_s, None, "Netdata's own stock file is not ours");
     write(&dirs.stock, "ebpf.conf", 1);
     assert_eq!(load(&dirs).config.update_every_s, Some(1));
     write(&dirs.user, "ebpf.d.conf", 2);
     assert_eq!(load(&dirs).config.update_every_s, Some(2));
     let file = write(&dirs.user, "ebpf.conf", 3);
     let loaded = load(&dirs);
-    assert_eq!(
-        (loaded.config.update_every_s, &loaded.file),
-        (Some(3), &Some(file.clone()))
-    );
+    assert_eq!((loaded.config.update_every_s, &loaded.file), (Some(3), &Some(file.clone())));
     let origin = Origin::File { file, line: 2 };
-    assert!(
-        loaded
-            .values
-            .iter()
-            .any(|value| value.key == "update every" && value.origin == origin)
-    );
+    assert!(loaded.values.iter().any(|value| value.key == "update every" && value.origin == origin));
 }
 
 #[test]
@@ -122,10 +104,7 @@ fn a_huge_file_is_read_up_to_its_bound() {
     text.push_str(&"junk\n".repeat(10_000_000));
     fs::write(&place, &text).unwrap();
     let loaded = load(&dirs);
-    assert_eq!(
-        (loaded.config.update_every_s, loaded.config.pid_table_size),
-        (Some(4), 32_768)
-    );
+    assert_eq!((loaded.config.update_every_s, loaded.config.pid_table_size), (Some(4), 32_768));
     let bytes = text.len();
     assert_eq!(
         shown(&loaded),

@@ -24,10 +24,7 @@ fn check(bytes: &[u8]) {
     // 40 remarks about lines, the count of the others, and the few about contradictions.
     assert!(loaded.diagnostics.len() <= 48, "{}", loaded.diagnostics.len());
     for remark in &loaded.diagnostics {
-        assert!(
-            remark.line.is_none_or(|line| (1..=lines).contains(&line)),
-            "{remark}"
-        );
+        assert!(remark.line.is_none_or(|line| (1..=lines).contains(&line)), "{remark}");
         assert!(!remark.message.contains(char::is_control), "{remark}");
         assert!(remark.message.len() < 1_000, "{remark}");
     }
@@ -51,9 +48,7 @@ fn random_bytes() {
 
 #[test]
 fn random_pieces_of_configuration() {
-    let headings: Vec<String> = options::section_names()
-        .map(|section| format!("\n[{section}]\n"))
-        .collect();
+    let headings: Vec<String> = options::section_names().map(|section| format!("\n[{section}]\n")).collect();
     let mut pieces: Vec<&[u8]> = vec![
         b"\n", b"\n", b"\n", b" = ", b"=", b"[", b"]", b"#", b"\0", b"\xff", b"yes", b"no", b"0", b"\x1b[1m",
     ];
@@ -63,10 +58,7 @@ fn random_pieces_of_configuration() {
     pieces.extend(headings.iter().map(String::as_bytes));
     let mut random = Xorshift(42);
     for _ in 0..3_000 {
-        let bytes: Vec<u8> = (0..60)
-            .flat_map(|_| pieces[random.below(pieces.len())])
-            .copied()
-            .collect();
+        let bytes: Vec<u8> = (0..60).flat_map(|_| pieces[random.below(pieces.len())]).copied().collect();
         check(&bytes);
     }
 }
@@ -106,8 +98,5 @@ fn one_megabyte_of_each_kind_of_line() {
 #[test]
 fn foreign_text_cannot_steer_the_terminal() {
     let remark = only_remark("[global]\n\x1b[2Jload = x\n");
-    assert_eq!(
-        remark,
-        "Warning f:2: unknown option `\\u{1b}[2Jload` in [global]; the line is ignored"
-    );
+    assert_eq!(remark, "Warning f:2: unknown option `\\u{1b}[2Jload` in [global]; the line is ignored");
 }

@@ -1,0 +1,207 @@
+//! kprobes and kretprobes: through perf where the kernel offers it (≥ 4.17), else through tracefs' `kprobe_events`.
+//!
+//! A perf kprobe is gone when its descriptor is closed. An entry of `kprobe_events` stays: its name says whose it is (process id and start),
+//! it is removed when it is dropped, and entries whose owner is gone are removed at the next start. Nobody else's are touched.
+
+use std::ffi::CString;
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::perf;
+use crate::bpf;
+use crate::tracefs;
+
+/// The PMU of kprobes.
+const PMU: &str = "/sys/bus/event_source/devices/kprobe";
+
+/// Group of our entries in `kprobe_events`.
+const GROUP: &str = "netdata_ebpf";
+
+/// Where in a function a probe sits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// At its start.
+    Entry,
+    /// At its return.
+    Return,
+}
+
+/// A probe that is attached; dropping it detaches it.
+#[derive(Debug)]
+pub struct Kprobe {
+    /// Closed before the entry is removed: the kernel refuses to remove one in use.
+    event: Option<OwnedFd>,
+    link: Option<OwnedFd>,
+    entry: Option<TracefsEntry>,
+}
+
+impl Kprobe {
+    /// Runs `program` at `place` of `function`.
+    pub fn attach(program: BorrowedFd<'_>, function: &str, place: Place) -> Result<Self> {
+        if !Path::new(PMU).exists() {
+            return Self::through_tracefs(program, function, place);
+        }
+        let kind = read_number(&format!("{PMU}/type"))?;
+        let config = match place {
+            Place::Entry => 0,
+            Place::Return => 1 << return_bit()?,
+        };
+        let name = CString::new(function).context("a function's name holds a NUL")?;
+        let event = perf::open(kind, config, Some(&name)).context("perf_event_open")?;
+        let (event, link) = attach(event, program)?;
+        Ok(Kprobe { event, link, entry: None })
+    }
+
+    fn through_tracefs(program: BorrowedFd<'_>, function: &str, place: Place) -> Result<Self> {
+        tracefs::make_visible().context("no kprobe PMU, and tracefs is not mounted and cannot be mounted")?;
+        let entry = TracefsEntry::new(function, place)?;
+        let id = entry.id()?;
+        let event = perf::open(perf::TRACEPOINT, u64::from(id), None).context("perf_event_open")?;
+        let (event, link) = attach(event, program)?;
+        Ok(Kprobe { event, link, entry: Some(entry) })
+    }
+
+    /// Returns that found no instance of the kretprobe free, since it was attached; 0 where the kernel does not say (< 6.7).
+    pub fn misses(&self) -> u64 {
+        let told = self.link.as_ref().map(|link| bpf::link_misses(link.as_fd()).unwrap_or(0));
+        told.or_else(|| self.entry.as_ref()?.misses()).unwrap_or(0)
+    }
+}
+
+impl Drop for Kprobe {
+    fn drop(&mut self) {
+        self.link = None;
+        self.event = None;
+        self.entry = None;
+    }
+}
+
+/// By a link, which tells misses (≥ 5.15), else by ioctl.
+fn attach(event: OwnedFd, program: BorrowedFd<'_>) -> Result<(Option<OwnedFd>, Option<OwnedFd>)> {
+    if let Ok(link) = bpf::create_perf_link(program, event.as_fd()) {
+        return Ok((Some(event), Some(link)));
+    }
+    perf::attach(event.as_fd(), program).context("PERF_EVENT_IOC_SET_BPF")?;
+    Ok((Some(event), None))
+}
+
+fn read_number(file: &str) -> Result<u32> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
+    text.trim().parse().with_context(|| format!("{file} does not hold a number"))
+}
+
+/// The bit of `config` that asks for a kretprobe: `format/retprobe` says `config:0`.
+fn return_bit() -> Result<u32> {
+    let file = format!("{PMU}/format/retprobe");
+    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
+    let bit =
+        text.trim().strip_prefix("config:").with_context(|| format!("{file} says `{}`", text.trim()))?;
+    bit.parse().with_context(|| format!("{file} says `{}`", text.trim()))
+}
+
+/// An entry of `kprobe_events`; removed when dropped.
+#[derive(Debug)]
+struct TracefsEntry {
+    root: PathBuf,
+    name: String,
+}
+
+impl TracefsEntry {
+    fn new(function: &str, place: Place) -> Result<Self> {
+        let root = tracefs::root().context("tracefs is not there")?;
+        remove_entries_of_the_dead(&root);
+        let (letter, owner) = (if place == Place::Entry { 'p' } else { 'r' }, own_mark()?);
+        let function_word = function.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        let name = format!("{owner}_{letter}_{function_word}");
+        command(&root, &format!("{letter}:{GROUP}/{name} {function}"))
+            .with_context(|| format!("cannot add a probe on `{function}` to kprobe_events"))?;
+        Ok(TracefsEntry { root, name })
+    }
+
+    fn id(&self) -> Result<u32> {
+        let file = self.root.join("events").join(GROUP).join(&self.name).join("id");
+        read_number(&file.to_string_lossy())
+    }
+
+    /// The third column of this event's line in `kprobe_profile`.
+    fn misses(&self) -> Option<u64> {
+        let text = fs::read_to_string(self.root.join("kprobe_profile")).ok()?;
+        let line = text.lines().find(|line| line.split_ascii_whitespace().next() == Some(&self.name))?;
+        line.split_ascii_whitespace().nth(2)?.parse().ok()
+    }
+}
+
+impl Drop for TracefsEntry {
+    fn drop(&mut self) {
+        // If this fails the next start removes it, as its owner is gone then.
+        let _ = command(&self.root, &format!("-:{GROUP}/{}", self.name));
+    }
+}
+
+fn command(root: &Path, text: &str) -> io::Result<()> {
+    fs::OpenOptions::new().append(true).open(root.join("kprobe_events"))?.write_all(text.as_bytes())
+}
+
+/// Process id and start time: no other process ever has both.
+fn own_mark() -> Result<String> {
+    let pid = std::process::id();
+    let start = start_of(pid).context("cannot read when this process started")?;
+    Ok(format!("{pid}_{start}"))
+}
+
+/// Field 22 of /proc/PID/stat.
+fn start_of(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// Removes our entries whose owner is gone; those that are somehow still in use the kernel keeps (EBUSY).
+fn remove_entries_of_the_dead(root: &Path) {
+    let Ok(text) = fs::read_to_string(root.join("kprobe_events")) else { return };
+    for name in entries_of_the_dead(&text, start_of) {
+        let _ = command(root, &format!("-:{GROUP}/{name}"));
+    }
+}
+
+/// Names of our group in the text of `kprobe_events` whose mark is of no living process.
+fn entries_of_the_dead(text: &str, start_of: impl Fn(u32) -> Option<u64>) -> Vec<String> {
+    let ours = text
+        .lines()
+        .filter_map(|line| line.split_once(':')?.1.split_ascii_whitespace().next()?.split_once('/'));
+    let names = ours.filter(|(group, _)| *group == GROUP).map(|(_, name)| name);
+    let is_dead = |name: &&str| {
+        let mut words = name.split('_');
+        let pid = words.next().and_then(|word| word.parse().ok());
+        let start = words.next().and_then(|word| word.parse().ok());
+        match (pid, start) {
+            (Some(pid), Some(start)) => start_of(pid) != Some(start),
+            _ => false,
+        }
+    };
+    names.filter(is_dead).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_entries_of_the_dead_are_removed() {
+        let text = "p:netdata_ebpf/100_5000_p_vfs_read vfs_read\nr16:netdata_ebpf/200_6000_r_vfs_read vfs_read\n\
+                    p:kprobes/100_5000_p_x x\np:netdata_ebpf/by_hand vfs_write\n";
+        let alive = |pid| (pid == 100).then_some(5000);
+        assert_eq!(entries_of_the_dead(text, alive), ["200_6000_r_vfs_read"]);
+        let reused = |pid| (pid == 200).then_some(6001);
+        assert_eq!(entries_of_the_dead(text, reused), ["100_5000_p_vfs_read", "200_6000_r_vfs_read"]);
+    }
+
+    #[test]
+    fn a_process_knows_its_own_start() {
+        assert!(start_of(std::process::id()).is_some_and(|start| start > 0));
+    }
+}
