@@ -7,7 +7,9 @@
 pub mod apps;
 pub mod config;
 pub mod diagnostic;
+pub mod host;
 pub mod pattern;
+pub mod reference;
 pub mod snapshot;
 pub mod table;
 pub mod wire;

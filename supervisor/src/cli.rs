@@ -21,7 +21,15 @@ pub struct Cli {
     #[arg(long)]
     pub once: bool,
 
-    /// With --once: as JSON
+    /// Tell what works on this host, why not and how to fix it, then end; the exit code is 0 where the plugin can run
+    #[arg(long, conflicts_with = "once")]
+    pub check: bool,
+
+    /// With --check: print only what is wrong
+    #[arg(short, long, requires = "check")]
+    pub quiet: bool,
+
+    /// With --once or --check: as JSON
     #[arg(long)]
     pub json: bool,
 

@@ -4,8 +4,10 @@
 #![forbid(unsafe_code)]
 
 mod chart;
+mod check;
 mod cli;
 mod events;
+mod facts;
 mod instance;
 mod log;
 mod module;
@@ -25,6 +27,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use shared::apps::{AppsGroups, ProcessTable};
 use shared::config::{self, Config, ConfigDirs, Loaded};
+use shared::host::{self, Grade, HostFacts};
 use shared::table::{MODULES, Table};
 use shared::wire::StartOrder;
 
@@ -37,7 +40,7 @@ use supervise::{Output, Supervisor};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             log::error(format!("{error:#}"));
             ExitCode::FAILURE
@@ -45,7 +48,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> Result<()> {
+fn run(cli: &Cli) -> Result<ExitCode> {
     let dirs = ConfigDirs::from_environment();
     let mut loaded = config::load_with(&dirs, cli.overrides());
     if let Ok(port) = std::env::var(config::LISTEN_PORT) {
@@ -54,7 +57,19 @@ fn run(cli: &Cli) -> Result<()> {
     log::diagnostics(&loaded.diagnostics);
     if cli.print_config {
         print!("{}", config::render(&loaded.values));
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let facts = facts::gather(&loaded.config.btf_path);
+    let reject_list = reject_list(&dirs);
+    let rejected = host::rejected_by(&reject_list, &facts.version_text);
+    if cli.check {
+        return check(cli, &dirs, &loaded.config, host::findings(&facts, rejected), rejected.is_some());
+    }
+    if let Some(problem) = hopeless(&facts, rejected) {
+        log::error(problem);
+        // The agent must not start it again and again: nothing changes before somebody acts.
+        println!("DISABLE");
+        return Ok(ExitCode::FAILURE);
     }
     let _mark = instance::mark();
     let update_every = Duration::from_secs(u64::from(update_every_s(cli, &loaded.config)));
@@ -74,13 +89,61 @@ fn update_every_s(cli: &Cli, config: &Config) -> u32 {
     cli.update_every.unwrap_or(1).max(config.update_every_s.unwrap_or(1))
 }
 
+/// The list of bad kernels: the user's, else the stock one, else the built-in.
+fn reject_list(dirs: &ConfigDirs) -> String {
+    let files =
+        [&dirs.user, &dirs.stock].into_iter().flatten().map(|dir| dir.join("ebpf_kernel_reject_list.txt"));
+    let found = files.into_iter().find_map(|file| std::fs::read_to_string(file).ok());
+    found.unwrap_or_else(|| host::REJECTED_KERNELS.to_owned())
+}
+
+/// Why no worker could ever do anything here, if so.
+fn hopeless(facts: &HostFacts, rejected: Option<&str>) -> Option<String> {
+    let findings = host::findings(facts, rejected);
+    let fatal = |finding: &&host::Finding| {
+        finding.grade == Grade::Bad && (finding.subject == "privileges" || finding.subject == "kernel")
+    };
+    findings
+        .iter()
+        .find(fatal)
+        .map(|finding| format!("{}: {}; {}", finding.subject, finding.text, finding.fix))
+}
+
+/// Tells what works here, by trying. A kernel that is known to break is not tried.
+fn check(
+    cli: &Cli,
+    dirs: &ConfigDirs,
+    config: &Config,
+    findings: Vec<host::Finding>,
+    rejected: bool,
+) -> Result<ExitCode> {
+    let (sender, events) = channel();
+    events::watch_signals(sender.clone()).context("cannot watch for signals")?;
+    let program = worker_program()?;
+    let mut trials = Vec::new();
+    if !rejected {
+        for (table, hook_overrides) in tables(dirs, config)? {
+            let order = start_order(config, hook_overrides);
+            let trial = check::try_module(&program, &table.worker, &order, &sender, &events)?;
+            trials.push((table.module, trial));
+        }
+    }
+    let report = check::Report::new(findings, trials);
+    if cli.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        report.print(stdout().lock(), cli.quiet)?;
+    }
+    Ok(if report.can_run { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
 fn supervise(
     cli: &Cli,
     dirs: &ConfigDirs,
     loaded: &Loaded,
     update_every: Duration,
     output: impl Output,
-) -> Result<()> {
+) -> Result<ExitCode> {
     let (sender, events) = channel();
     events::watch_signals(sender.clone()).context("cannot watch for signals")?;
     events::watch_ends(sender.clone()).context("cannot watch standard input and output")?;
@@ -99,7 +162,7 @@ fn supervise(
     let supervisor =
         Supervisor { modules, processes, output, update_every, iterations, program, sender, events };
     log::info(format!("ends: {}", supervisor.run()));
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The table of processes and the groups that have some now; nothing without applications.

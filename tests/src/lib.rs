@@ -3,6 +3,7 @@
 //! - [`load`]: a program whose every counted operation is known, and the numbers it must show.
 //! - [`protocol`]: a strict parser of the plugin's output.
 //! - [`plugin`]: starts and ends the real supervisor, with private configuration.
+//! - [`matrix`]: every way of counting on every kernel, and the document about it.
 //! - [`agent`]: a private real Netdata agent on loopback.
 //! - [`oracle`]: `perf stat` beside the plugin.
 //! - [`residue`]: what the plugin left in the kernel and among the processes.
@@ -15,6 +16,7 @@ pub mod effects;
 pub mod fields;
 pub mod http;
 pub mod load;
+pub mod matrix;
 pub mod model;
 pub mod oracle;
 pub mod plugin;

@@ -34,6 +34,8 @@ pub struct Setup {
     pub ebpf_conf: Option<String>,
     /// Text of `apps_groups.conf`; `None` for no such file.
     pub apps_groups: Option<String>,
+    /// Further files of the user configuration directory: relative name and text.
+    pub files: Vec<(String, String)>,
     /// Command line.
     pub args: Vec<String>,
 }
@@ -44,6 +46,7 @@ impl Setup {
         Setup {
             ebpf_conf: Some(only_process(&format!("ebpf load mode = {mode}"))),
             apps_groups: Some(apps_groups.to_owned()),
+            files: Vec::new(),
             args: vec!["1".to_owned()],
         }
     }
@@ -105,6 +108,12 @@ impl Plugin {
             if let Some(text) = text {
                 write_file(&user.join(name), text)?;
             }
+        }
+        for (name, text) in &setup.files {
+            let path = user.join(name);
+            let parent = path.parent().context("a file's name is empty")?;
+            fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+            write_file(&path, text)?;
         }
         let mut child = Command::new(programs.join("supervisor"))
             .args(&setup.args)

@@ -149,7 +149,7 @@ fn bad_configuration_does_not_stop_the_plugin() {
     ];
     for (what, ebpf_conf) in texts {
         for apps_groups in [None, Some("load: ebpft_proto\n".to_owned())] {
-            let setup = Setup { ebpf_conf: ebpf_conf.clone(), apps_groups, args: vec!["1".to_owned()] };
+            let setup = Setup { ebpf_conf: ebpf_conf.clone(), apps_groups, ..Setup::new("entry", "") };
             let mut plugin =
                 Plugin::start_and_wait(&setup).unwrap_or_else(|error| panic!("{what}: {error:?}"));
             plugin.wait_ticks(1).unwrap();

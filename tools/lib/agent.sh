@@ -90,18 +90,30 @@ agent_has_charts() {
 	charts=$(curl -fsS --noproxy '*' "$ADDRESS/api/v1/charts" 2>/dev/null) && [[ $charts == *'"ebpf.io"'* ]]
 }
 
+# Whether one of the processes $* runs. A zombie does not: it has no program any more.
+any_runs() {
+	local pid
+	for pid; do
+		readlink "/proc/$pid/exe" >/dev/null && return
+	done
+	return 1
+}
+
 # Ends the agent and, with it, its plugin; nothing of them stays behind.
 # shellcheck disable=SC2317  # called by the trap
 stop_agent() {
 	trap '' INT TERM HUP # a second Ctrl-C must not stop the cleaning
-	local plugin=''
+	local children=()
 	if [ -n "$AGENT" ]; then
-		plugin=$(cat "/proc/$AGENT/task/"*/children 2>/dev/null) || true
+		# No line end in these files: read takes that for a failure.
+		read -ra children < <(cat "/proc/$AGENT/task/"*/children 2>/dev/null) || true
 		kill -TERM "$AGENT" 2>/dev/null || true
 		wait "$AGENT" || true
 		# The agent does not wait for its plugin; we do, before its directory goes.
-		# shellcheck disable=SC2086  # several ids
-		for ((i = 0; i < 20; i++)); do kill -0 $plugin 2>/dev/null || break && sleep 0.1; done
+		for ((i = 0; i < 30; i++)); do
+			any_runs "${children[@]}" || break
+			sleep 0.1
+		done
 	fi
 	rm -rf "$DIR"
 }

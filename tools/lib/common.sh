@@ -47,6 +47,9 @@ install_missing() {
 	allow_starts
 	[ -n "$ok" ] || { cat "$log" >&2 && rm "$log" && die "apt-get could not install ${MISSING[*]}"; }
 	rm "$log"
+	if [[ " ${MISSING[*]} " == *" netdata-core "* && -d /run/systemd/system ]]; then
+		note "netdata.service is not started, but will be at the next boot; to prevent it: systemctl disable netdata"
+	fi
 	MISSING=()
 }
 

@@ -32,13 +32,8 @@ fn main() -> ExitCode {
         eprintln!("ebpf-worker is started by the supervisor: ebpf-worker MODULE RENDEZVOUS SUPERVISOR_PID");
         return ExitCode::from(2);
     };
-    match run(module, rendezvous, supervisor) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ebpf-worker {module}: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    // What went wrong has been told to the supervisor, if it could be reached; its log is the only one.
+    if run(module, rendezvous, supervisor).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn run(module: &str, rendezvous: &str, supervisor: &str) -> Result<()> {
@@ -48,18 +43,16 @@ fn run(module: &str, rendezvous: &str, supervisor: &str) -> Result<()> {
         return Ok(());
     };
     let ToWorker::Start(order) = order else { bail!("the first order must be to start") };
-    match start(module, &order) {
-        Ok((loaded, drain)) => serve(&channel, loaded, drain),
-        Err(error) => {
-            let hint = hint(&error).to_owned();
-            channel.send(&ToSupervisor::Failed {
-                stage: "start".to_owned(),
-                cause: format!("{error:#}"),
-                hint,
-            })?;
-            Err(error)
-        }
+    let outcome = match start(module, &order) {
+        Ok((loaded, drain)) => serve(&channel, loaded, drain).map_err(|error| ("count", error)),
+        Err(error) => Err(("start", error)),
+    };
+    if let Err((stage, error)) = outcome {
+        let hint = hint(&error).to_owned();
+        channel.send(&ToSupervisor::Failed { stage: stage.to_owned(), cause: format!("{error:#}"), hint })?;
+        return Err(error);
     }
+    Ok(())
 }
 
 /// Ends this process when its supervisor ends, even by SIGKILL.

@@ -1,0 +1,155 @@
+//! The ways of counting that are held against known loads, and in which rounds.
+
+use crate::plugin::{Setup, only_process};
+
+/// What is done to the plugin besides its options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Twist {
+    /// Nothing.
+    None,
+    /// `uname` says 2.6, as under `setarch --uname-2.6`.
+    FakedRelease,
+    /// A file of the user configuration directory replaces hooks.
+    Override {
+        /// In the cell's name.
+        name: &'static str,
+        /// Text of `ebpf.d/process.toml`.
+        text: &'static str,
+        /// The event that it breaks, if it does.
+        breaks: Option<&'static str>,
+        /// Whether the plugin must refuse the file, naming it.
+        refused: bool,
+    },
+}
+
+/// One way of counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cell {
+    /// Value of `ebpf co-re tracing`; `auto` leaves the option out.
+    pub strategy: &'static str,
+    /// `default`, `legacy` (`ebpf type format`) or `hidden` (`btf path` leads nowhere).
+    pub format: &'static str,
+    /// `entry` or `return`.
+    pub mode: &'static str,
+    /// With charts of applications.
+    pub apps: bool,
+    /// What else.
+    pub twist: Twist,
+}
+
+impl Cell {
+    /// Unique in a kernel's list.
+    pub fn name(&self) -> String {
+        let objects = match self.format {
+            "legacy" => " legacy",
+            "hidden" => " BTF hidden",
+            _ => "",
+        };
+        let apps = if self.apps { "apps" } else { "no apps" };
+        let twist = match self.twist {
+            Twist::None => String::new(),
+            Twist::FakedRelease => ", faked release".to_owned(),
+            Twist::Override { name, .. } => format!(", override {name}"),
+        };
+        format!("{}{objects}, {}, {apps}{twist}", self.strategy, self.mode)
+    }
+
+    /// How to start the supervisor for it.
+    pub fn setup(&self, apps_groups: &str) -> Setup {
+        let mut global = format!("ebpf load mode = {}\n", self.mode);
+        if self.strategy != "auto" {
+            global += &format!("    ebpf co-re tracing = {}\n", self.strategy);
+        }
+        match self.format {
+            "legacy" => global += "    ebpf type format = legacy\n",
+            "hidden" => global += "    btf path = /nonexistent\n",
+            _ => {}
+        }
+        if !self.apps {
+            global += "    disable apps = yes\n";
+        }
+        let mut setup = Setup::new(self.mode, apps_groups);
+        setup.ebpf_conf = Some(only_process(global.trim_end()));
+        if let Twist::Override { text, .. } = self.twist {
+            setup.files.push(("ebpf.d/process.toml".to_owned(), text.to_owned()));
+        }
+        setup
+    }
+}
+
+/// Strategy and format of each way. With `legacy` and hidden BTF the trampoline strategy has no objects; what
+/// `probe` uses needs no BTF in any case.
+const WAYS: [(&str, &str); 7] = [
+    ("auto", "default"),
+    ("trampoline", "default"),
+    ("tracepoint", "default"),
+    ("probe", "default"),
+    ("auto", "legacy"),
+    ("tracepoint", "legacy"),
+    ("auto", "hidden"),
+];
+
+/// A hook that no kernel has, then the file that a user would write against a renamed function, then wrong ones.
+const OVERRIDES: [Twist; 4] = [
+    Twist::Override {
+        name: "that breaks `release`",
+        text: "release.hooks = [ { function = \"release_task_renamed\" } ]\n",
+        breaks: Some("release"),
+        refused: false,
+    },
+    Twist::Override {
+        name: "that mends `release`",
+        text: "release.hooks = [ { function = \"release_task_renamed\" }, { function = \"release_task\" }, \
+               { tp_btf = \"sched_process_free\" } ]\n",
+        breaks: None,
+        refused: false,
+    },
+    Twist::Override {
+        name: "of an unknown event",
+        text: "reed.hooks = [ { function = \"release_task\" } ]\n",
+        breaks: None,
+        refused: true,
+    },
+    Twist::Override {
+        name: "that is no TOML",
+        text: "release.hooks = [ { function = \n",
+        breaks: None,
+        refused: true,
+    },
+];
+
+/// Rounds of a kernel: the cells of one round count the same load at the same time.
+pub fn rounds(kind: &str) -> Option<Vec<Vec<Cell>>> {
+    let cell = |(strategy, format), mode, apps| Cell { strategy, format, mode, apps, twist: Twist::None };
+    let all = |mode, apps| WAYS.map(|way| cell(way, mode, apps)).to_vec();
+    let twisted = |twist| Cell { twist, ..cell(WAYS[0], "return", true) };
+    match kind {
+        "cells" => {
+            Some(vec![all("return", true), all("entry", true), all("return", false), all("entry", false)])
+        }
+        // What matters there: the typed programs load, and the rest says why not.
+        "lockdown" => Some(vec![WAYS[..5].iter().map(|way| cell(*way, "return", true)).collect()]),
+        "twists" => {
+            Some(vec![[Twist::FakedRelease].into_iter().chain(OVERRIDES).map(twisted).collect()])
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let mut names = BTreeSet::new();
+        for kind in ["cells", "twists"] {
+            for cell in rounds(kind).unwrap().concat() {
+                assert!(names.insert(cell.name()), "{}", cell.name());
+            }
+        }
+        assert!(rounds("x").is_none());
+    }
+}

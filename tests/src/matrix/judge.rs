@@ -1,0 +1,132 @@
+//! Holds what an event shows against what the loads did.
+
+use crate::compare::{COUNTERS, Counter};
+use crate::effects::Expected;
+use crate::model::Output;
+
+/// The events of `module.toml` that have numbers, and the counters of each.
+pub const EVENTS: [(&str, &[&str]); 9] = [
+    ("open", &["open", "open error"]),
+    ("close", &["close", "close error"]),
+    ("read", &["read", "read error", "read bytes"]),
+    ("write", &["write", "write error", "write bytes"]),
+    ("unlink", &["unlink", "unlink error"]),
+    ("create", &["fork", "thread"]),
+    ("create_failed", &["fork error", "thread error"]),
+    ("exit", &["exit"]),
+    ("release", &["release"]),
+];
+
+/// Charts per group that `compare` does not know of.
+const FURTHER_APPS: [(&str, &str); 1] = [("release", "apps.task_release")];
+
+/// What is known of one cell's output.
+pub struct Judged<'a> {
+    /// Everything that it printed.
+    pub output: &'a Output,
+    /// With errors.
+    pub return_mode: bool,
+    /// With groups.
+    pub apps: bool,
+    /// Group and what its load did.
+    pub groups: &'a [(String, Expected)],
+    /// What else the whole system did beside the loads; see [`Noise`].
+    pub noise: &'a Noise,
+}
+
+/// What the whole system does without the loads.
+#[derive(Clone, Debug, Default)]
+pub struct Noise {
+    /// Nobody but the plugin and this program does anything: totals of the system can be compared.
+    pub is_known: bool,
+    /// Blocks printed before the intervals without load, before the load, and at the end.
+    pub marks: [usize; 3],
+    /// Tasks that were created beside the loads, according to the kernel's own count of forks.
+    pub other_creations: i64,
+}
+
+/// The counters of an event that a mode has.
+fn counters(event: &str, return_mode: bool) -> impl Iterator<Item = &'static Counter> {
+    let names = EVENTS.iter().find(|(name, _)| *name == event).map_or(&[][..], |(_, counters)| *counters);
+    COUNTERS.iter().filter(move |c| names.contains(&c.name) && (return_mode || !c.only_return))
+}
+
+/// Whether the event has any number in this mode.
+pub fn exists(event: &str, return_mode: bool) -> bool {
+    counters(event, return_mode).next().is_some()
+}
+
+/// What is wrong with an event; empty when all is as done.
+pub fn faults(judged: &Judged<'_>, event: &str) -> Vec<String> {
+    counters(event, judged.return_mode).flat_map(|counter| counter_faults(judged, counter)).collect()
+}
+
+fn counter_faults(judged: &Judged<'_>, counter: &Counter) -> Vec<String> {
+    let further = FURTHER_APPS.iter().find(|(name, _)| *name == counter.name).map(|(_, chart)| *chart);
+    match counter.apps.or(further) {
+        Some(chart) if judged.apps => group_faults(judged, counter, chart),
+        _ => system_fault(judged, counter).into_iter().collect(),
+    }
+}
+
+fn group_faults(judged: &Judged<'_>, counter: &Counter, chart: &str) -> Vec<String> {
+    let shown = |group: &str| judged.output.total(chart, group);
+    let wrong = judged.groups.iter().filter_map(|(group, expected)| {
+        let (wanted, got) = ((counter.of)(expected).cast_signed(), shown(group));
+        (wanted != got).then(|| format!("{group}: {} expected {wanted} got {got}", counter.name))
+    });
+    wrong.collect()
+}
+
+/// Compares the whole system, as far as it is known what else happens there.
+fn system_fault(judged: &Judged<'_>, counter: &Counter) -> Option<String> {
+    let wanted: i64 = judged.groups.iter().map(|(_, expected)| (counter.of)(expected).cast_signed()).sum();
+    let (chart, dimension) = counter.system?;
+    let Some(chart) = judged.output.charts.get(chart) else {
+        return Some(format!("{}: no chart {chart}", counter.name));
+    };
+    let history: Vec<i64> = chart.history(dimension).into_iter().map(i64::abs).collect();
+    if !judged.noise.is_known {
+        let got = chart.total(dimension).abs();
+        return (got < wanted).then(|| format!("{} expected at least {wanted} got {got}", counter.name));
+    }
+    let [idle, start, end] = judged.noise.marks;
+    let (Some(&before), Some(&after)) = (history.get(start.saturating_sub(1)), history.get(end.saturating_sub(1)))
+    else {
+        return Some(format!("{}: only {} blocks", counter.name, history.len()));
+    };
+    let per_interval = growth_range(&history[idle.saturating_sub(1)..start]);
+    let intervals = end.saturating_sub(start) as i64;
+    let noise = match counter.name {
+        "fork" => (judged.noise.other_creations, judged.noise.other_creations),
+        // What the plugin itself does every second, as often as it did it before.
+        _ => (per_interval.0 * intervals, per_interval.1 * intervals),
+    };
+    let got = after - before;
+    let fits = (wanted + noise.0..=wanted + noise.1).contains(&got);
+    (!fits).then(|| {
+        format!("{} expected {wanted} beside {} to {} of others, got {got}", counter.name, noise.0, noise.1)
+    })
+}
+
+/// Least and most that a value grew by from one block to the next.
+fn growth_range(values: &[i64]) -> (i64, i64) {
+    let steps = || values.windows(2).map(|pair| pair[1] - pair[0]);
+    (steps().min().unwrap_or(0), steps().max().unwrap_or(0))
+}
+
+/// Dimensions of `ebpf.process_missed` that are not zero.
+pub fn missed(output: &Output) -> Vec<String> {
+    let Some(chart) = output.charts.get("ebpf.process_missed") else {
+        return vec!["no chart ebpf.process_missed".to_owned()];
+    };
+    let counts = chart.dimensions.iter().map(|d| (&d.id, chart.total(&d.id)));
+    counts.filter(|(_, count)| *count != 0).map(|(id, count)| format!("missed {id} {count}")).collect()
+}
+
+/// Whether anything of the event is drawn, although it is not counted.
+pub fn is_drawn(output: &Output, event: &str) -> bool {
+    let places = counters(event, true).filter_map(|counter| counter.system);
+    let mut charts = places.filter_map(|(chart, d)| output.charts.get(chart)?.dimension(d));
+    charts.next().is_some()
+}
