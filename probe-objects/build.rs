@@ -21,7 +21,7 @@ const FLAVOURS: &[(&str, &[&str])] = &[
     ("legacy", &["-mcpu=v2", "-DFLAVOUR_ROWS=0", "-DFLAVOUR_HASH=0", "-DFLAVOUR_LEGACY=1"]),
 ];
 
-/// Most ways into the kernel that one system call has on any kernel (workers/src/symbols.rs, `of_system_call`).
+/// Most ways into the kernel that one system call has on any kernel (workers/src/loader/symbols.rs, `of_system_call`).
 const FUNCTIONS_PER_SYSTEM_CALL: usize = 4;
 
 #[derive(Deserialize)]

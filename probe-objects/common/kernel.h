@@ -35,7 +35,9 @@ struct pt_regs {
 	unsigned long cx;
 	unsigned long di;
 	unsigned long orig_ax;
+	unsigned long ip;
 	unsigned long cs;
+	unsigned long ss;
 };
 
 struct kernel_clone_args {
@@ -55,6 +57,21 @@ enum {
 	AT_REMOVEDIR = 0x200,
 	TS_COMPAT = 0x0002,
 	USER32_CS = 0x23,
+	ENOSYS = 38,
 };
+
+/*
+ * Whether a system call came in by the 32-bit ABI, from the caller's registers; a 64-bit program may do so by int 0x80.
+ *
+ * SYSCALL leaves the return address in cx, int 0x80 leaves cx alone. With FRED (>= 6.9) SYSCALL leaves cx alone, too, but the entry's type
+ * stands above the selector in ss: 4 is a software interrupt (arch/x86/include/asm/ptrace.h, struct fred_ss).
+ */
+static __always_inline int is_32_bit_call(unsigned long cs, unsigned long ss, unsigned long cx, unsigned long ip)
+{
+	__u32 fred_type = ss >> 48 & 15;
+	if ((__u16)cs == USER32_CS)
+		return 1;
+	return fred_type ? fred_type == 4 : cx != ip;
+}
 
 #endif

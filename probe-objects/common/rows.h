@@ -102,7 +102,7 @@ static __always_inline struct row *current_row(void)
 /*
  * Rows that have no slot. Value: the row. Written here, read and deleted by user space in the other epoch.
  * 224 B each, allocated at the start, because allocation inside a probe may fail; the loader sets max_entries
- * (`pid table size`). When full, the spill row counts.
+ * (`pid table size`; a quarter of it where rows have slots). When full, the spill row counts.
  */
 DEFINE_MAP(overflow, BPF_MAP_TYPE_HASH, struct row_key, struct row, 32768, 0);
 

@@ -3,7 +3,7 @@
  * Tasks on kernels without BTF: nobody tells where a task's fields are.
  *
  * The loader finds out on the running kernel: `sample_task` copies the first bytes of the loader's own task, in which the loader looks for
- * its thread id, process id and name (workers/src/offsets.rs), and writes the two places into `control`.
+ * its thread id, process id and name (workers/src/loader/offsets.rs), and writes the two places into `control`.
  */
 #ifndef TASK_LEGACY_H
 #define TASK_LEGACY_H
@@ -13,7 +13,7 @@
 enum { SAMPLE_PART = 4096, SAMPLE_PARTS = 3 };
 
 struct task_sample {
-	__u64 wanted_tgid; /* written by the loader: whose task to copy; 0 when it is done */
+	__u64 wanted; /* written by the loader: whose task to copy, as bpf_get_current_pid_tgid says it; 0 when it is done */
 	__u8 bytes[SAMPLE_PARTS * SAMPLE_PART];
 };
 
@@ -25,12 +25,12 @@ static __always_inline int sample_current_task(void)
 	__u32 zero = 0;
 	struct task_sample *copy = bpf_map_lookup_elem(&sample, &zero);
 	char *task = (char *)bpf_get_current_task();
-	if (!copy || copy->wanted_tgid != bpf_get_current_pid_tgid() >> 32)
+	if (!copy || copy->wanted != bpf_get_current_pid_tgid())
 		return 0;
 	bpf_probe_read(copy->bytes, SAMPLE_PART, task);
 	bpf_probe_read(copy->bytes + SAMPLE_PART, SAMPLE_PART, task + SAMPLE_PART);
 	bpf_probe_read(copy->bytes + 2 * SAMPLE_PART, SAMPLE_PART, task + 2 * SAMPLE_PART);
-	copy->wanted_tgid = 0;
+	copy->wanted = 0;
 	return 0;
 }
 

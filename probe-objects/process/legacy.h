@@ -102,15 +102,17 @@ SEC("raw_tracepoint") int raw_tp_sys_exit(unsigned long long *ctx)
 {
 	struct kprobe_regs regs;
 	struct system_call call = {};
+	int is_32_bit;
 	if (bpf_probe_read(&regs, sizeof(regs), (void *)ctx[0])) {
 		count_failed_read();
 		return 0;
 	}
-	call.event = event_of(regs.orig_ax, regs.cs == USER32_CS);
+	is_32_bit = is_32_bit_call(regs.cs, regs.ss, regs.cx, regs.ip);
+	call.event = event_of(regs.orig_ax, is_32_bit);
 	if (!(control_word(CONTROL_SYS_EXIT_EVENTS) >> call.event & 1))
 		return 0;
 	call.number = regs.orig_ax;
-	call.first = regs.cs == USER32_CS ? regs.bx : regs.di;
+	call.first = is_32_bit ? regs.bx : regs.di;
 	call.third = regs.dx;
 	call.result = ctx[1];
 	return count_system_call(&call);

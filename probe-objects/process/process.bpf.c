@@ -56,7 +56,7 @@ struct system_call {
 	long result;
 };
 
-/* Numbers differ between the ABIs, and 32-bit calls can be made by 64-bit programs, too. */
+/* Numbers differ between the ABIs. */
 static __always_inline __u32 event_of(__u32 number, int is_32_bit)
 {
 	return is_32_bit ? event_of_i386(number) : event_of_x86_64(number);
@@ -72,10 +72,16 @@ static __always_inline int is_clone(__u32 number)
 	return number == NR_x86_64_clone || number == NR_i386_clone;
 }
 
+/* ENOSYS is no failure to create: a kernel or a container without clone3 says so, and the C library uses clone instead. */
+static __always_inline int is_failed_creation(long result)
+{
+	return result < 0 && result != -ENOSYS;
+}
+
 static __always_inline int count_failed_creation_call(const struct system_call *call)
 {
 	__u64 flags = is_clone(call->number) ? call->first : 0;
-	if (call->result >= 0)
+	if (!is_failed_creation(call->result))
 		return 0;
 	if (call->number == NR_x86_64_clone3 || call->number == NR_i386_clone3) {
 #if TYPED

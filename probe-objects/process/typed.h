@@ -162,7 +162,7 @@ SEC("tp_btf/sys_exit") int tp_btf_sys_exit(unsigned long long *ctx)
 #if FLAVOUR_ROWS
 	int is_32_bit = bpf_get_current_task_btf()->thread_info.status & TS_COMPAT;
 #else
-	int is_32_bit = regs->cs == USER32_CS;
+	int is_32_bit = is_32_bit_call(regs->cs, regs->ss, regs->cx, regs->ip);
 #endif
 	struct system_call call = { .event = event_of(regs->orig_ax, is_32_bit) };
 	if (!(sys_exit_events >> call.event & 1))
@@ -189,7 +189,7 @@ struct sys_exit_context {
 SEC("tracepoint") int tracepoint_create_failed(struct sys_exit_context *ctx)
 {
 	__u64 flags = 0;
-	if (ctx->result >= 0)
+	if (!is_failed_creation(ctx->result))
 		return 0;
 	struct pt_regs *regs = bpf_task_pt_regs(bpf_get_current_task_btf());
 	if (bpf_probe_read_user(&flags, sizeof(flags), (void *)regs->di)) {

@@ -1,14 +1,16 @@
 //! What the supervisor and the workers have in common.
 //!
-//! Pure data and pure functions: configuration, the modules' tables, the wire, application groups. Nothing here
-//! touches a kernel, and nothing here needs a privilege.
+//! Configuration, the modules' tables, the wire, application groups: data, and functions on it. Files of the
+//! configuration and of /proc are read at the edges; nothing here touches eBPF, and nothing here needs a privilege.
 #![forbid(unsafe_code)]
 
 pub mod apps;
 pub mod config;
 pub mod diagnostic;
+pub mod filter;
 pub mod host;
 pub mod pattern;
+pub mod peer;
 pub mod reference;
 pub mod snapshot;
 pub mod table;

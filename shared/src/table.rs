@@ -117,6 +117,9 @@ pub struct Hook {
     /// Kernel functions for kprobe and kretprobe.
     #[serde(default, skip_serializing_if = "Names::is_empty")]
     pub kprobe: Names,
+    /// What a kernel must have for it, told where the objects for older kernels lack its program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<String>,
 }
 
 /// One name, or several: kernels call the same thing differently, so all that exist are used, and one is enough.

@@ -1,5 +1,7 @@
 //! Charts: what a module's table draws of its totals. Knows nothing of how charts are printed.
 
+use std::collections::HashSet;
+
 use shared::config::LoadMode;
 use shared::table::{Chart as Heading, Table};
 use shared::wire::Plan;
@@ -118,13 +120,13 @@ pub struct Charts {
     /// The slot of each chart of applications, beside `charts`; `None` for a chart of the system.
     app_slots: Vec<Option<usize>>,
     /// Groups that are dimensions already.
-    drawn: Vec<usize>,
+    drawn: HashSet<usize>,
 }
 
 impl Charts {
     /// The charts that the table has in this mode, without those of events that the plan could not attach.
     pub fn new(table: &Table, load_mode: LoadMode, plan: &Plan, apps: bool) -> Self {
-        let mut charts = Charts { charts: Vec::new(), app_slots: Vec::new(), drawn: Vec::new() };
+        let mut charts = Charts { charts: Vec::new(), app_slots: Vec::new(), drawn: HashSet::new() };
         for heading in &table.charts {
             let system = system_dimensions(table, heading, load_mode, plan);
             if !system.is_empty() {
@@ -173,10 +175,9 @@ impl Charts {
     /// Takes the newest totals; `names` are the groups' names. Groups that did something for the first time become dimensions.
     pub fn refresh(&mut self, totals: &Totals, names: &[String]) {
         for group in totals.groups_seen() {
-            if self.drawn.contains(&group) {
+            if !self.drawn.insert(group) {
                 continue;
             }
-            self.drawn.push(group);
             for (chart, slot) in self.charts.iter_mut().zip(&self.app_slots) {
                 if let Some(slot) = slot {
                     let source = Source::Group(group, *slot);

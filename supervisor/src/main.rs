@@ -158,6 +158,9 @@ fn supervise(
         module.expect_groups(&running);
         modules.push(module);
     }
+    if modules.is_empty() {
+        log::warning("no program is switched on; there is nothing to draw");
+    }
     let iterations = if cli.once { Some(1) } else { cli.iterations };
     let supervisor =
         Supervisor { modules, processes, output, update_every, iterations, program, sender, events };
@@ -195,6 +198,9 @@ fn tables(dirs: &ConfigDirs, config: &Config) -> Result<Vec<(Table, Option<Strin
             let overrides = hook_overrides(dirs, &mut table);
             tables.push((table, overrides));
         }
+    }
+    if config.programs.network_viewer && !tables.iter().any(|(table, _)| table.option == "network viewer") {
+        log::info("the program `network viewer` is not part of this release; its options have no effect");
     }
     Ok(tables)
 }

@@ -128,6 +128,9 @@ impl Module {
 
     /// The worker's channel is closed, or the worker must end: buries it. The next one starts later.
     pub fn lost(&mut self, why: &str) {
+        if matches!(self.worker.state, State::BackingOff { .. }) {
+            return; // buried already, when it said why
+        }
         let end = self.worker.bury();
         log::line(
             LogLevel::Error,

@@ -18,6 +18,9 @@ use crate::events::Event;
 /// Longest time between two attempts to start a worker.
 const MAX_DELAY: Duration = Duration::from_secs(60);
 
+/// How long a worker that is given up may take to end by itself, so that its own exit status is seen.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
 /// What a worker sends when it arrives: the supervisor's ends of two channels. The worker's own type of this name has the same fields.
 #[derive(Debug, Serialize, Deserialize)]
 struct Hello {
@@ -119,7 +122,7 @@ impl Worker {
         let end = self
             .child
             .take()
-            .map_or_else(|| "it never started".to_owned(), |child| end_of(child, Duration::ZERO));
+            .map_or_else(|| "it never started".to_owned(), |child| end_of(child, LAST_WORDS));
         let delay =
             if self.delivered { Duration::from_millis(200) } else { delay_after(self.failures_in_a_row) };
         self.failures_in_a_row += 1;

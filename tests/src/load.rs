@@ -18,8 +18,8 @@ use nix::unistd::Pid;
 use crate::effects::{Expected, expected};
 use crate::system::wait_until;
 
-/// The load program as `build.rs` made it.
-pub const PROGRAM: &str = concat!(env!("OUT_DIR"), "/load");
+/// The load program as `build.rs` made it; carried along, because a guest has no build directory.
+const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/load"));
 
 /// Longest comm that the kernel keeps (TASK_COMM_LEN - 1).
 pub const NAME_BYTES_MAX: usize = 15;
@@ -35,11 +35,12 @@ pub struct Load {
     script: String,
 }
 
-/// Copies the load program to `directory`/`name`, so that its comm is `name`. Returns the path.
+/// Writes the load program to `directory`/`name`, so that its comm is `name`. Returns the path.
 pub fn install(directory: &Path, name: &str) -> Result<PathBuf> {
     ensure!(name.len() <= NAME_BYTES_MAX, "`{name}` is longer than a comm of {NAME_BYTES_MAX} bytes");
     let program = directory.join(name);
-    fs::copy(PROGRAM, &program).with_context(|| format!("cannot copy {PROGRAM} to {}", program.display()))?;
+    fs::write(&program, PROGRAM).with_context(|| format!("cannot write {}", program.display()))?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
     Ok(program)
 }
 

@@ -89,6 +89,19 @@ impl Drain {
         self.maps.counters
     }
 
+    /// Does once everything that an epoch will need of the kernel, and changes nothing.
+    pub fn try_maps(&self) -> io::Result<()> {
+        let epoch = control::EPOCH.to_ne_bytes();
+        self.maps.control.update(&epoch, &self.epoch.to_ne_bytes())?;
+        self.quiescence.wait()?;
+        self.maps.rows.lookup(&0_u32.to_ne_bytes(), &mut vec![0; self.maps.rows.value_size()])?;
+        if let Some(map) = &self.maps.overflow {
+            map.next_key(None)?;
+            map.delete(&vec![0xff; map.key_size()])?;
+        }
+        Ok(())
+    }
+
     /// What happened in the epoch that this call closes; or the last one again when it is not merged yet.
     ///
     /// `merged_epoch`: the newest epoch that the supervisor has added to its totals, 0 before the first.

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail};
 use aya::maps::MapData;
 use aya::{Ebpf, EbpfLoader};
 use probe_objects::Flavour;
-use shared::config::LoadMode;
+use shared::config::{LoadMode, Strategy, TypeFormat};
 use shared::table::Table;
 use shared::wire::{Plan, PlannedEvent, StartOrder};
 
@@ -43,17 +43,29 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// How often the kernel has skipped a program, because it was already running on that CPU; all programs, since the start.
+    /// How often the kernel has skipped a program at an entry, because it was already running on that CPU; all programs, since the start.
     pub fn recursion_misses(&self) -> u64 {
         use std::os::fd::AsFd;
         let loaded = self.ebpf.programs().filter_map(|(_, program)| program.fd().ok());
         // A kernel that does not answer has nothing to say about misses either: what it counted so far is 0.
-        loaded.map(|fd| bpf::recursion_misses(fd.as_fd()).unwrap_or(0)).sum()
+        let programs: u64 = loaded.map(|fd| bpf::recursion_misses(fd.as_fd()).unwrap_or(0)).sum();
+        programs + self.kprobe_misses(false)
     }
 
     /// Returns that kretprobes have lost; all together, since the start.
     pub fn kretprobe_misses(&self) -> u64 {
-        self.kprobes.iter().map(Kprobe::misses).sum()
+        self.kprobe_misses(true)
+    }
+
+    fn kprobe_misses(&self, at_return: bool) -> u64 {
+        self.kprobes.iter().filter(|kprobe| kprobe.is_at_return() == at_return).map(Kprobe::misses).sum()
+    }
+
+    /// Asks once what `recursion_misses` asks for.
+    pub fn try_programs(&self) -> std::io::Result<()> {
+        use std::os::fd::AsFd;
+        let mut loaded = self.ebpf.programs().filter_map(|(_, program)| program.fd().ok());
+        loaded.next().map_or(Ok(()), |fd| bpf::recursion_misses(fd.as_fd()).map(drop))
     }
 }
 
@@ -69,9 +81,23 @@ pub fn load(table: &Table, order: &StartOrder, facts: &Facts) -> Result<Loaded> 
         }
     }
     if refusals.is_empty() {
-        bail!("the options ask for BTF (`ebpf type format = co-re`), which {}", facts.btf_missing());
+        bail!("{}", nothing_to_try(order, facts));
     }
     bail!("{}", refusals.join("; "))
+}
+
+/// Why the options leave no object to try.
+fn nothing_to_try(order: &StartOrder, facts: &Facts) -> String {
+    match (order.strategy, order.type_format) {
+        (Some(Strategy::Probe), TypeFormat::CoRe) => {
+            "`ebpf co-re tracing = probe` and `ebpf type format = co-re` exclude each other: kprobes are used without BTF".to_owned()
+        }
+        (Some(Strategy::Trampoline), TypeFormat::Legacy) => {
+            "`ebpf co-re tracing = trampoline` and `ebpf type format = legacy` exclude each other: trampolines need BTF".to_owned()
+        }
+        (Some(Strategy::Trampoline), _) => format!("`ebpf co-re tracing = trampoline` needs BTF, which {}", facts.btf_missing()),
+        _ => format!("`ebpf type format = co-re` needs BTF, which {}", facts.btf_missing()),
+    }
 }
 
 fn load_flavour(table: &Table, order: &StartOrder, facts: &Facts, flavour: Flavour) -> Result<Loaded> {

@@ -8,6 +8,7 @@ mod channel;
 mod drain;
 mod loader;
 mod mapping;
+mod privileges;
 mod quiescence;
 mod rows;
 mod tracefs;
@@ -72,7 +73,8 @@ fn start(module: &str, order: &StartOrder) -> Result<(Loaded, Drain)> {
     }
     let facts = Facts::gather(&order.btf_path)?;
     let mut loaded = loader::load(&table, order, &facts)?;
-    let quiescence = Quiescence::new().context("cannot make the maps that wait for running programs")?;
+    let quiescence = Quiescence::new(facts.btf.is_some())
+        .context("cannot make the maps that wait for running programs")?;
     let maps = loaded.maps.take().context("a module is loaded with its maps")?;
     let drain = Drain::new(maps, quiescence)?;
     Ok((loaded, drain))
@@ -80,6 +82,10 @@ fn start(module: &str, order: &StartOrder) -> Result<(Loaded, Drain)> {
 
 fn serve(channel: &Channel, loaded: Loaded, mut drain: Drain) -> Result<()> {
     report_losses(channel, &loaded.plan)?;
+    if !privileges::drop_all(|| drain.try_maps().and_then(|()| loaded.try_programs()))? {
+        let text = "this kernel asks for capabilities to read maps; the worker keeps its own";
+        channel.log(LogLevel::Info, text.to_owned())?;
+    }
     channel.send(&ToSupervisor::Ready(loaded.plan.clone()))?;
     let counters = drain.counters();
     let (mut recursion, mut kretprobe) = (Misses::default(), Misses::default());

@@ -2,8 +2,8 @@
 //!
 //! Programs run as RCU readers, so one grace period is enough. User space asks for one by updating a map of maps: since 4.20 the kernel
 //! waits there for running programs, for this very purpose (1ae80cf31938, `maybe_wait_bpf_programs`), however many CPUs there are.
-//! membarrier(2) does the same before that, but returns at once on a machine with one CPU; there a program of those kernels cannot be
-//! interrupted by user space, as programs ran with preemption off until 5.7.
+//! Before that, membarrier(2) waits; it returns at once on a machine with one CPU, but there a program of those kernels cannot be
+//! interrupted by user space, as programs ran with preemption off until 5.7. Kernels with BTF are newer than both.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -22,23 +22,27 @@ const GLOBAL: libc::c_int = 1;
 /// A way to wait for a grace period; needs no capability after `new`.
 #[derive(Debug)]
 pub struct Quiescence {
+    /// The kernel may be one whose map updates do not wait.
+    membarrier: bool,
     outer: MapHandle,
     inner: std::os::fd::OwnedFd,
 }
 
 impl Quiescence {
-    /// Makes the two small maps.
-    pub fn new() -> io::Result<Self> {
+    /// Makes the two small maps. `has_btf`: the kernel is at least 5.2, so that an update waits.
+    pub fn new(has_btf: bool) -> io::Result<Self> {
         use std::os::fd::AsFd;
         let inner = bpf::create_map(ARRAY, 4, 8, 1, None)?;
         let outer = bpf::create_map(ARRAY_OF_MAPS, 4, 4, 1, Some(inner.as_fd()))?;
-        Ok(Quiescence { outer: MapHandle::new(outer.as_fd(), 4, 4)?, inner })
+        Ok(Quiescence { membarrier: !has_btf, outer: MapHandle::new(outer.as_fd(), 4, 4)?, inner })
     }
 
     /// Returns when every program that started before the call has ended.
     pub fn wait(&self) -> io::Result<()> {
-        // SAFETY: no pointer is passed; the call only waits. A kernel without it answers ENOSYS, which the update below makes up for.
-        let _ = unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) };
+        if self.membarrier {
+            // SAFETY: no pointer is passed; the call only waits. A kernel without it (< 4.3) answers ENOSYS, and nothing better is known.
+            let _ = unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) };
+        }
         self.outer.update(&0_u32.to_ne_bytes(), &self.inner.as_raw_fd().to_ne_bytes())
     }
 }

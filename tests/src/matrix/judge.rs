@@ -39,8 +39,8 @@ pub struct Judged<'a> {
 pub struct Noise {
     /// Nobody but the plugin and this program does anything: totals of the system can be compared.
     pub is_known: bool,
-    /// Blocks printed before the intervals without load, before the load, and at the end.
-    pub marks: [usize; 3],
+    /// What was printed before the intervals without load, before the load, and at the end.
+    pub marks: [Output; 3],
     /// Tasks that were created beside the loads, according to the kernel's own count of forks.
     pub other_creations: i64,
 }
@@ -90,23 +90,26 @@ fn system_fault(judged: &Judged<'_>, counter: &Counter) -> Option<String> {
         let got = chart.total(dimension).abs();
         return (got < wanted).then(|| format!("{} expected at least {wanted} got {got}", counter.name));
     }
-    let [idle, start, end] = judged.noise.marks;
-    let (Some(&before), Some(&after)) = (history.get(start.saturating_sub(1)), history.get(end.saturating_sub(1)))
-    else {
-        return Some(format!("{}: only {} blocks", counter.name, history.len()));
+    // Charts do not all start in the same interval.
+    let printed = |mark: &Output| mark.charts.get(&chart.line.id).map_or(0, |c| c.history(dimension).len());
+    let [idle, start, end] = [0, 1, 2].map(|mark| printed(&judged.noise.marks[mark]));
+    let at = |blocks: usize| blocks.checked_sub(1).and_then(|last| history.get(last));
+    let (Some(&first), Some(&before), Some(&after)) = (at(idle), at(start), at(end)) else {
+        return Some(format!("{}: nothing printed before the load", counter.name));
     };
-    let per_interval = growth_range(&history[idle.saturating_sub(1)..start]);
-    let intervals = end.saturating_sub(start) as i64;
-    let noise = match counter.name {
-        "fork" => (judged.noise.other_creations, judged.noise.other_creations),
-        // What the plugin itself does every second, as often as it did it before.
-        _ => (per_interval.0 * intervals, per_interval.1 * intervals),
-    };
+    if counter.name == "fork" {
+        let (wanted, got) = (wanted + judged.noise.other_creations, after - first);
+        return (got != wanted)
+            .then(|| format!("fork expected {wanted} by the kernel's own count, got {got}"));
+    }
+    // What the plugin itself does every second, as often as it did it before.
+    let (least, most) = growth_range(&history[idle - 1..start]);
+    let intervals = (end - start).cast_signed() as i64;
+    let (least, most) = (least * intervals, most * intervals);
     let got = after - before;
-    let fits = (wanted + noise.0..=wanted + noise.1).contains(&got);
-    (!fits).then(|| {
-        format!("{} expected {wanted} beside {} to {} of others, got {got}", counter.name, noise.0, noise.1)
-    })
+    let fits = (wanted + least..=wanted + most).contains(&got);
+    (!fits)
+        .then(|| format!("{} expected {wanted} beside {least} to {most} of others, got {got}", counter.name))
 }
 
 /// Least and most that a value grew by from one block to the next.

@@ -65,7 +65,8 @@ mod tests {
 
     #[test]
     fn a_failed_start_is_the_reason_of_every_event() {
-        let said = read("x : worker 1 ended (exit status: 1): start failed: no event can be counted: x; run y\n");
+        let said =
+            read("x : worker 1 ended (exit status: 1): start failed: no event can be counted: x; run y\n");
         assert_eq!(said.reason("read").unwrap(), "no event can be counted: x; run y");
         assert!(said.is_decided() && !said.counts());
         assert!(!read("").is_decided());

@@ -40,7 +40,9 @@ pub fn attach(
         attached.push(format!("raw_tp:{name}"));
     }
     for name in &hook.tracepoint.0 {
-        attach_tracepoint(ebpf, &event.name, name).with_context(|| format!("tracepoint:{name}"))?;
+        let needs = hook.needs.as_deref().unwrap_or("a newer kernel");
+        attach_tracepoint(ebpf, &event.name, name)
+            .with_context(|| format!("tracepoint:{name}, which needs {needs}"))?;
         attached.push(format!("tracepoint:{name}"));
     }
     Ok(attached)

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::perf;
 use crate::bpf;
@@ -33,6 +33,7 @@ pub enum Place {
 /// A probe that is attached; dropping it detaches it.
 #[derive(Debug)]
 pub struct Kprobe {
+    place: Place,
     /// Closed before the entry is removed: the kernel refuses to remove one in use.
     event: Option<OwnedFd>,
     link: Option<OwnedFd>,
@@ -53,7 +54,7 @@ impl Kprobe {
         let name = CString::new(function).context("a function's name holds a NUL")?;
         let event = perf::open(kind, config, Some(&name)).context("perf_event_open")?;
         let (event, link) = attach(event, program)?;
-        Ok(Kprobe { event, link, entry: None })
+        Ok(Kprobe { place, event, link, entry: None })
     }
 
     fn through_tracefs(program: BorrowedFd<'_>, function: &str, place: Place) -> Result<Self> {
@@ -62,10 +63,16 @@ impl Kprobe {
         let id = entry.id()?;
         let event = perf::open(perf::TRACEPOINT, u64::from(id), None).context("perf_event_open")?;
         let (event, link) = attach(event, program)?;
-        Ok(Kprobe { event, link, entry: Some(entry) })
+        Ok(Kprobe { place, event, link, entry: Some(entry) })
     }
 
-    /// Returns that found no instance of the kretprobe free, since it was attached; 0 where the kernel does not say (< 6.7).
+    /// Whether it sits at a return.
+    pub fn is_at_return(&self) -> bool {
+        self.place == Place::Return
+    }
+
+    /// Times that the kernel skipped it since it was attached, at a return because no instance was free; 0 where the kernel does not
+    /// say (perf: < 6.7).
     pub fn misses(&self) -> u64 {
         let told = self.link.as_ref().map(|link| bpf::link_misses(link.as_fd()).unwrap_or(0));
         told.or_else(|| self.entry.as_ref()?.misses()).unwrap_or(0)
@@ -113,6 +120,9 @@ struct TracefsEntry {
 impl TracefsEntry {
     fn new(function: &str, place: Place) -> Result<Self> {
         let root = tracefs::root().context("tracefs is not there")?;
+        if !root.join("kprobe_events").exists() {
+            bail!("this kernel has no kprobes (CONFIG_KPROBE_EVENTS is off)");
+        }
         remove_entries_of_the_dead(&root);
         let (letter, owner) = (if place == Place::Entry { 'p' } else { 'r' }, own_mark()?);
         let function_word = function.replace(|c: char| !c.is_ascii_alphanumeric(), "_");

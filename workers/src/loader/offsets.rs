@@ -17,8 +17,9 @@ use crate::rows::control;
 /// Bytes of the copy; `struct task_sample` of common/task_legacy.h without its first word.
 const SAMPLE: usize = 3 * 4096;
 
-/// Name of the thread that is looked at; 15 bytes, found nowhere else.
-const NAME: &str = "offset-finder-x";
+/// Names of the threads that are looked at: 15 bytes, found nowhere else. Several, because a task's saved registers may hold what a thread
+/// has just copied, its own name among it; that is not in the same place three times.
+const NAMES: [&str; 3] = ["offset-finder-a", "offset-finder-b", "offset-finder-c"];
 
 /// System calls whose functions a probe may sit on while we make one.
 const FUNCTIONS: &[&str] = &["__x64_sys_getppid", "sys_getppid", "SyS_getppid"];
@@ -27,11 +28,11 @@ const FUNCTIONS: &[&str] = &["__x64_sys_getppid", "sys_getppid", "SyS_getppid"];
 pub fn find_and_store(ebpf: &mut Ebpf, words: &MapHandle) -> Result<()> {
     let sample = super::handle(ebpf, "sample", 4, 8 + SAMPLE)?;
     let kprobe = attach(ebpf)?;
-    let (copy, tid) = copy_of_a_thread(&sample)?;
+    let copies: Result<Vec<Copy>> = NAMES.iter().map(|name| copy_of_a_thread(&sample, name)).collect();
     drop(kprobe);
     detach(ebpf)?;
-    let places = find(&copy, tid, std::process::id(), NAME.as_bytes())
-        .context("the copy of a task does not hold its ids and name where they could be told apart")?;
+    let places = find(&copies?, std::process::id())
+        .context("the copies of a task do not hold its ids and name where they could be told apart")?;
     words.update(&control::TASK_IDS_OFFSET.to_ne_bytes(), &(places.ids as u64).to_ne_bytes())?;
     words.update(&control::TASK_COMM_OFFSET.to_ne_bytes(), &(places.comm as u64).to_ne_bytes())?;
     Ok(())
@@ -72,23 +73,32 @@ fn detach(ebpf: &mut Ebpf) -> Result<()> {
     Ok(())
 }
 
-/// Lets a thread with a name of its own make a system call, and returns the copy of its task and its thread id.
-fn copy_of_a_thread(sample: &MapHandle) -> Result<(Vec<u8>, u32)> {
-    let mut value = vec![0; 8 + SAMPLE];
-    value[..8].copy_from_slice(&u64::from(std::process::id()).to_ne_bytes());
-    let finder = thread::Builder::new().name(NAME.to_owned());
+/// The first bytes of one thread's task.
+#[derive(Debug)]
+struct Copy {
+    bytes: Vec<u8>,
+    tid: u32,
+    name: &'static str,
+}
+
+/// Lets a thread called `name` make a system call, and returns the copy of its task.
+fn copy_of_a_thread(sample: &MapHandle, name: &'static str) -> Result<Copy> {
+    let finder = thread::Builder::new().name(name.to_owned());
     thread::scope(|scope| {
-        let handle = finder.spawn_scoped(scope, || -> Result<(Vec<u8>, u32)> {
+        let handle = finder.spawn_scoped(scope, || -> Result<Copy> {
+            let tid = nix::unistd::gettid().as_raw().cast_unsigned();
+            let wanted = u64::from(std::process::id()) << 32 | u64::from(tid);
+            let mut value = vec![0; 8 + SAMPLE];
+            value[..8].copy_from_slice(&wanted.to_ne_bytes());
             let zero = 0_u32.to_ne_bytes();
             sample.update(&zero, &value)?;
-            let tid = nix::unistd::gettid().as_raw().cast_unsigned();
             nix::unistd::getppid();
             let mut copy = vec![0; 8 + SAMPLE];
             sample.lookup(&zero, &mut copy)?;
             if copy[..8] != [0; 8] {
                 bail!("the program that copies a task did not run");
             }
-            Ok((copy.split_off(8), tid))
+            Ok(Copy { bytes: copy.split_off(8), tid, name })
         })?;
         handle.join().map_err(|_| anyhow::anyhow!("the thread that is looked at died"))?
     })
@@ -103,37 +113,46 @@ struct Places {
     comm: usize,
 }
 
-/// Looks for the two ids side by side, and for the name; `None` when either is missing or there are several.
-fn find(copy: &[u8], tid: u32, tgid: u32, name: &[u8]) -> Option<Places> {
-    let mut ids = [tid.to_ne_bytes(), tgid.to_ne_bytes()].concat();
-    let ids = only(copy, 4, &std::mem::take(&mut ids))?;
-    let mut text = name.to_vec();
-    text.push(0);
-    Some(Places { ids, comm: only(copy, 1, &text)? })
+/// Looks for the two ids side by side, and for the name, in the same place of every copy; `None` when either is nowhere.
+///
+/// If there are several such places it is the first: the saved registers are the last field of a task.
+fn find(copies: &[Copy], tgid: u32) -> Option<Places> {
+    let ids = |copy: &Copy| [copy.tid.to_ne_bytes(), tgid.to_ne_bytes()].concat();
+    let name = |copy: &Copy| [copy.name.as_bytes(), b"\0"].concat();
+    Some(Places { ids: first_in_all(copies, 4, ids)?, comm: first_in_all(copies, 1, name)? })
 }
 
-fn only(copy: &[u8], step: usize, wanted: &[u8]) -> Option<usize> {
-    let mut places = (0..copy.len().saturating_sub(wanted.len()))
+fn first_in_all(copies: &[Copy], step: usize, wanted: impl Fn(&Copy) -> Vec<u8>) -> Option<usize> {
+    let length = copies.iter().map(|copy| copy.bytes.len()).min()?;
+    (0..length)
         .step_by(step)
-        .filter(|&at| copy[at..].starts_with(wanted));
-    let first = places.next()?;
-    places.next().is_none().then_some(first)
+        .find(|&at| copies.iter().all(|copy| copy.bytes[at..].starts_with(&wanted(copy))))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn copy(tid: u32, name: &'static str, comm_at: usize) -> Copy {
+        let mut bytes = vec![0_u8; 4096];
+        bytes[1000..1004].copy_from_slice(&tid.to_ne_bytes());
+        bytes[1004..1008].copy_from_slice(&4242_u32.to_ne_bytes());
+        bytes[comm_at..comm_at + name.len()].copy_from_slice(name.as_bytes());
+        Copy { bytes, tid, name }
+    }
+
     #[test]
-    fn ids_and_name_are_found_once_or_not_at_all() {
-        let mut copy = vec![0_u8; 4096];
-        copy[1000..1004].copy_from_slice(&4243_u32.to_ne_bytes());
-        copy[1004..1008].copy_from_slice(&4242_u32.to_ne_bytes());
-        copy[2001..2004].copy_from_slice(b"abc");
-        assert_eq!(find(&copy, 4243, 4242, b"abc"), Some(Places { ids: 1000, comm: 2001 }));
-        assert_eq!(find(&copy, 4243, 4242, b"ab"), None);
-        let twice: Vec<u8> = copy[1000..1008].to_vec();
-        copy[3000..3008].copy_from_slice(&twice);
-        assert_eq!(find(&copy, 4243, 4242, b"abc"), None);
+    fn ids_and_name_are_where_every_copy_has_them() {
+        let mut copies = [copy(4243, "abc", 2001), copy(4244, "abd", 2001)];
+        // A stray copy of the name, in one thread's saved registers.
+        copies[0].bytes[100..103].copy_from_slice(b"abc");
+        assert_eq!(find(&copies, 4242), Some(Places { ids: 1000, comm: 2001 }));
+    }
+
+    #[test]
+    fn what_is_not_in_the_same_place_is_not_found() {
+        assert_eq!(find(&[copy(4243, "abc", 2001), copy(4244, "abd", 2002)], 4242), None);
+        assert_eq!(find(&[copy(4243, "abc", 2001)], 4241), None);
+        assert_eq!(find(&[], 4242), None);
     }
 }

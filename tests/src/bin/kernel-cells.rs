@@ -1,0 +1,74 @@
+//! Runs the matrix's cells on the running kernel, as root: inside a guest of `tools/vm`, or on this machine.
+//!
+//! Results on stdout, one line for each event (`tests::matrix::line`); progress on stderr. Ends with 1 when anything
+//! is inexact, with 2 when it could not be found out.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use tests::matrix::cell::rounds;
+use tests::matrix::line::{Line, Outcome, parse_lines};
+use tests::matrix::{document, kills, round};
+
+const USAGE: &str = "\
+usage: kernel-cells KERNEL [--quiet] KIND...      KIND: cells, lockdown, twists
+       kernel-cells KERNEL --kills COUNT          starts and kills, COUNT times for each strategy
+       kernel-cells --document RESULTS...         the document, from files with results
+--quiet: nothing else runs on this machine, so that totals of the system can be compared too";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("kernel-cells: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<bool> {
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["--document", files @ ..] => {
+            let mut lines = Vec::new();
+            for file in files {
+                let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
+                lines.extend(parse_lines(&text)?);
+            }
+            print!("{}", document::render(&lines));
+            Ok(true)
+        }
+        [kernel, "--kills", count] => report(&kills::run(kernel, count.parse().context(USAGE)?)?),
+        [kernel, "--quiet", kinds @ ..] if !kinds.is_empty() => run_kinds(kernel, true, kinds),
+        [kernel, kinds @ ..] if !kinds.is_empty() && !kernel.starts_with('-') => {
+            run_kinds(kernel, false, kinds)
+        }
+        _ => bail!("{USAGE}"),
+    }
+}
+
+fn run_kinds(kernel: &str, quiet: bool, kinds: &[&str]) -> Result<bool> {
+    let _alone = tests::system::alone()?;
+    let mut all_good = true;
+    for kind in kinds {
+        for cells in rounds(kind).with_context(|| format!("no such kind `{kind}`\n{USAGE}"))? {
+            let started = Instant::now();
+            all_good &= report(&round::run(kernel, &cells, quiet)?)?;
+            eprintln!(
+                "kernel-cells: {kind}: {} cells in {:.1} s",
+                cells.len(),
+                started.elapsed().as_secs_f64()
+            );
+        }
+    }
+    Ok(all_good)
+}
+
+fn report(lines: &[Line]) -> Result<bool> {
+    for line in lines {
+        println!("{line}");
+    }
+    Ok(!lines.iter().any(|line| matches!(line.outcome, Outcome::Wrong(_))))
+}
