@@ -15,7 +15,10 @@ struct thread_info {
 	__u32 status; /* x86: TS_COMPAT while in a 32-bit system call */
 };
 
-struct signal_struct;
+struct mm_struct {
+	unsigned long arg_start; /* of the command line, in user memory */
+	unsigned long arg_end;
+};
 
 struct task_struct {
 	struct thread_info thread_info;
@@ -25,6 +28,7 @@ struct task_struct {
 	struct task_struct *group_leader;
 	__u64 start_time; /* CLOCK_MONOTONIC, nanoseconds */
 	char comm[16];
+	struct mm_struct *mm;
 	__u64 self_exec_id; /* u32 before 5.7 (d1e7fd6462ca): FLAVOUR_HASH does not read it */
 };
 

@@ -122,6 +122,13 @@ static __always_inline struct row *spill_row(__u32 lane)
 	return row;
 }
 
+/* A row that was asked for only to make its owner known: if there was none, no event has lost its place. */
+static __always_inline void nothing_to_count(struct row *row)
+{
+	if (row && row->owner == 0)
+		add(row, SLOT_NO_ROW, -1);
+}
+
 static __always_inline struct row_key key_of(__u32 tgid, __u32 generation, __u32 lane)
 {
 	return (struct row_key){ .tgid = tgid, .generation = generation, .lane = lane };

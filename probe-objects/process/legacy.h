@@ -138,6 +138,7 @@ static __always_inline int count_creation(const char *child)
 	struct row *row = row_of_ids(&ids, child);
 	if (row)
 		row->parent_tgid = creator;
+	nothing_to_count(row);
 #endif
 	return 0;
 }
@@ -199,7 +200,7 @@ static __always_inline int count_exec(void)
 	__u32 *generation = generation_of(bpf_get_current_pid_tgid() >> 32);
 	if (generation)
 		__sync_fetch_and_add(generation, 1);
-	current_row();
+	nothing_to_count(current_row());
 #endif
 	return 0;
 }

@@ -81,6 +81,7 @@ static __always_inline int count_creation(struct task_struct *child)
 	row = row_of_task(child);
 	if (row)
 		row->parent_tgid = creator;
+	nothing_to_count(row);
 #endif
 	return 0;
 }
@@ -138,7 +139,7 @@ SEC("tp_btf/sched_process_exec") int tp_btf_sched_process_exec(void *ctx)
 		__sync_fetch_and_add(generation, 1);
 #endif
 #if APPS
-	current_row();
+	nothing_to_count(current_row());
 #endif
 	return 0;
 }
@@ -198,5 +199,14 @@ SEC("tracepoint") int tracepoint_create_failed(struct sys_exit_context *ctx)
 			add(row, SLOT_FAILED_READ, 1);
 	}
 	return count_creation_failure(flags);
+}
+#endif
+
+#if APPS && FLAVOUR_ROWS
+#include "../common/command_line.h"
+
+SEC("tracepoint") int tracepoint_command_line(void *ctx)
+{
+	return record_command_line(bpf_get_current_task_btf());
 }
 #endif

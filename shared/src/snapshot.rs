@@ -42,8 +42,23 @@ pub struct Snapshot {
     pub values: Vec<u64>,
     /// Counters of this epoch that found no row of their own, in table order; they belong to no known process.
     pub unattributed: Vec<u64>,
+    /// Programs that were executed, where the kernel recorded how.
+    pub command_lines: Vec<CommandLine>,
     /// Losses and near-losses of this epoch.
     pub missed: Missed,
+}
+
+/// The arguments of one execution, as the kernel recorded them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandLine {
+    /// The process.
+    pub tgid: u32,
+    /// Its generation from this execution on.
+    pub generation: u32,
+    /// Arguments, each ended by NUL.
+    pub text: Vec<u8>,
+    /// False when there was more than the kernel had room for.
+    pub complete: bool,
 }
 
 /// Events of one epoch that could not be counted, or not where they belong.

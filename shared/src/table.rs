@@ -75,6 +75,9 @@ pub struct Event {
     /// Only in this mode.
     #[serde(default)]
     pub mode: Mode,
+    /// Only where groups are told by command lines.
+    #[serde(default)]
+    pub command_lines: bool,
     /// What is added up; may be empty for a hook that only tells who is who.
     #[serde(rename = "counter", default)]
     pub counters: Vec<Counter>,

@@ -9,7 +9,7 @@ use crate::config::{LoadMode, Strategy, TypeFormat};
 use crate::snapshot::Snapshot;
 
 /// Raised with every change of the messages: both programs are installed together, so another version is a mixed-up installation.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Longest frame, in bytes: 100 000 rows of 256 bytes fit.
 pub const MAX_FRAME: usize = 32 << 20;
@@ -57,6 +57,8 @@ pub struct StartOrder {
     pub load_mode: LoadMode,
     /// With a row for each process.
     pub apps: bool,
+    /// With the arguments of executed programs, for groups that are told by them.
+    pub command_lines: bool,
     /// Only this way of attaching.
     pub strategy: Option<Strategy>,
     /// With or without BTF.
@@ -162,7 +164,7 @@ pub fn decode<T: for<'de> Deserialize<'de>>(frame: &[u8]) -> Result<T, WireError
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::{Identity, Missed};
+    use crate::snapshot::{CommandLine, Identity, Missed};
 
     fn snapshot() -> ToSupervisor {
         let identity = Identity {
@@ -180,6 +182,12 @@ mod tests {
             identities: vec![identity],
             values: vec![1, 2, u64::MAX],
             unattributed: vec![0, 0, 5],
+            command_lines: vec![CommandLine {
+                tgid: 4242,
+                generation: 3,
+                text: b"cat\0x\0".to_vec(),
+                complete: true,
+            }],
             missed: Missed { no_row: 5, ..Missed::default() },
         })
     }

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::mpsc::Sender;
 use std::thread;
+use std::time::Duration;
 
 use ipc_channel::ipc::IpcBytesSender;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -39,15 +40,23 @@ pub enum Event {
     },
 }
 
+/// Longest time that an orderly end may take.
+const GRACE: Duration = Duration::from_millis(1200);
+
+/// Asks the main loop to end; if it does not, because nobody reads the pipe that it writes to, ends the process, and with it the workers.
+fn stop(events: &Sender<Event>, reason: String) {
+    let _ = events.send(Event::Stop(reason));
+    thread::sleep(GRACE);
+    std::process::exit(0);
+}
+
 /// Turns SIGTERM, SIGINT, SIGHUP and SIGQUIT into a wish to stop.
 pub fn watch_signals(events: Sender<Event>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGQUIT])?;
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
-            if events.send(Event::Stop(format!("{name} received"))).is_err() {
-                return;
-            }
+            stop(&events, format!("{name} received"));
         }
     })?;
     Ok(())
@@ -63,8 +72,7 @@ pub fn watch_ends(events: Sender<Event>) -> io::Result<()> {
         return Ok(());
     }
     thread::Builder::new().name("ends".to_owned()).spawn(move || {
-        let reason = wait_for_end(input, output);
-        let _ = events.send(Event::Stop(reason));
+        stop(&events, wait_for_end(input, output));
     })?;
     Ok(())
 }

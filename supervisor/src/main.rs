@@ -14,6 +14,7 @@ mod module;
 mod output;
 mod protocol;
 mod supervise;
+mod temporary;
 mod totals;
 mod worker;
 
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<ExitCode> {
+    temporary::ensure()?;
     let dirs = ConfigDirs::from_environment();
     let mut loaded = config::load_with(&dirs, cli.overrides());
     if let Ok(port) = std::env::var(config::LISTEN_PORT) {
@@ -123,7 +125,7 @@ fn check(
     let mut trials = Vec::new();
     if !rejected {
         for (table, hook_overrides) in tables(dirs, config)? {
-            let order = start_order(config, hook_overrides);
+            let order = start_order(config, hook_overrides, true);
             let trial = check::try_module(&program, &table.worker, &order, &sender, &events)?;
             trials.push((table.module, trial));
         }
@@ -149,11 +151,12 @@ fn supervise(
     events::watch_ends(sender.clone()).context("cannot watch standard input and output")?;
     let (processes, running) = applications(dirs, &loaded.config);
     let groups = processes.as_ref().map_or(0, |processes| processes.groups().groups().len());
+    let command_lines = processes.as_ref().is_some_and(|processes| processes.groups().reads_command_lines());
     let program = worker_program()?;
     let mut modules = Vec::new();
     for table in tables(dirs, &loaded.config)? {
         let (table, hook_overrides) = table;
-        let order = start_order(&loaded.config, hook_overrides);
+        let order = start_order(&loaded.config, hook_overrides, command_lines);
         let mut module = Module::start(table, order, groups, &program, &sender)?;
         module.expect_groups(&running);
         modules.push(module);
@@ -228,10 +231,11 @@ fn hook_overrides(dirs: &ConfigDirs, table: &mut Table) -> Option<String> {
     }
 }
 
-fn start_order(config: &Config, hook_overrides: Option<String>) -> StartOrder {
+fn start_order(config: &Config, hook_overrides: Option<String>, command_lines: bool) -> StartOrder {
     StartOrder {
         load_mode: config.load_mode,
         apps: config.apps,
+        command_lines: config.apps && command_lines,
         strategy: config.strategy,
         type_format: config.type_format,
         btf_path: config.btf_path.clone(),

@@ -2,6 +2,8 @@
 //!
 //! In: snapshots, each epoch once. Out: counters that only grow, also when a worker is replaced.
 
+use std::path::Path;
+
 use shared::apps::ProcessTable;
 use shared::snapshot::{Missed, Snapshot};
 
@@ -105,6 +107,12 @@ impl Totals {
 
     fn charge_groups(&mut self, snapshot: &Snapshot, processes: &mut ProcessTable) {
         let mut assigned = std::mem::take(&mut self.assigned);
+        for line in &snapshot.command_lines {
+            // A line that was cut is better read whole, as long as the process is there.
+            if line.complete || !Path::new("/proc").join(line.tgid.to_string()).exists() {
+                processes.remember_command_line(line.tgid, line.generation, &line.text);
+            }
+        }
         processes.assign(&snapshot.identities, &mut assigned);
         for (group, row) in assigned.iter().zip(snapshot.values.chunks_exact(self.counters)) {
             self.charge(group.index(), row);
@@ -158,7 +166,6 @@ mod tests {
     use super::*;
     use shared::apps::AppsGroups;
     use shared::snapshot::Identity;
-    use std::path::Path;
 
     fn row(tgid: u32, name: &str) -> Identity {
         let mut comm = [0; 16];
@@ -181,6 +188,7 @@ mod tests {
             identities: vec![row(10, "cat"), row(11, "dog")],
             values: vec![1, 2, 30, 40],
             unattributed: vec![500, 0],
+            command_lines: Vec::new(),
             missed: Missed { no_row: 500, ..Missed::default() },
         }
     }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use shared::wire::{self, ToWorker};
 
 use crate::events::Event;
+use crate::temporary;
 
 /// Longest time between two attempts to start a worker.
 const MAX_DELAY: Duration = Duration::from_secs(60);
@@ -68,6 +69,7 @@ impl Worker {
         failures_in_a_row: u32,
         events: Sender<Event>,
     ) -> Result<Self> {
+        temporary::check()?;
         let (server, rendezvous) = IpcOneShotServer::<Hello>::new().context("cannot make a rendezvous")?;
         let child = Command::new(program)
             .args([module, &rendezvous, &std::process::id().to_string()])

@@ -324,7 +324,10 @@ fn read_stdout(mut pipe: ChildStdout, seen: &Mutex<Seen>, drop_stdout: &AtomicBo
 
 fn read_stderr(mut pipe: ChildStderr, stderr: &Mutex<Vec<u8>>) {
     let mut bytes = vec![0; 4096];
-    while let Ok(length @ 1..) = pipe.read(&mut bytes) {
+    // A thread that waits inside read holds one of the few instances of a kretprobe there: wait outside of it.
+    while poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE).is_ok()
+        && let Ok(length @ 1..) = pipe.read(&mut bytes)
+    {
         locked(stderr).extend_from_slice(&bytes[..length]);
     }
 }

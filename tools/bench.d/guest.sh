@@ -3,6 +3,7 @@
 #
 # Arguments: names of the configurations, STRATEGY:MODE:APPS, such as trampoline:return:yes.
 # Out: /out/results, lines of WHAT CONFIGURATION OPERATION INSTRUCTIONS; WHAT is bare, empty or ours.
+# shellcheck disable=SC3043  # busybox's sh has `local`
 set -u
 
 die() {
@@ -12,7 +13,7 @@ die() {
 
 # Measures, as $1 of configuration $2; the rest is put before the command.
 measure() {
-	local what=$1 configuration=$2
+	local what="$1" configuration="$2"
 	shift 2
 	"$@" /vm/calls >/tmp/calls || die "$what programs of $configuration: the measurement failed"
 	sed "s/^/$what $configuration /" /tmp/calls >>/out/results
@@ -35,7 +36,7 @@ hooks_of() {
 
 # Waits up to $1 seconds of guest time until the plugin has drawn ebpf.io $2 times.
 wait_for_charts() {
-	local left=$1
+	local left="$1"
 	until [ "$(grep -c '^BEGIN ebpf.io ' /tmp/charts)" -ge "$2" ]; do
 		[ "$left" -gt 0 ] || { cat /tmp/log && die "$configuration: no charts"; }
 		left=$((left - 1))
@@ -45,7 +46,7 @@ wait_for_charts() {
 
 # Ours counts while it is measured, and neither it nor its worker runs then: an epoch's end would disturb.
 measure_ours() {
-	local configuration=$1 strategy mode apps disabled=no plugin worker counted
+	local configuration="$1" strategy mode apps disabled=no plugin worker counted
 	IFS=: read -r strategy mode apps <<-WORDS
 		$configuration
 	WORDS

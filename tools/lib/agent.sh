@@ -87,7 +87,7 @@ agent_reaches() {
 agent_has_charts() {
 	# Captured, not piped: grep -q would end early and curl's complaint would count as a failure.
 	local charts
-	charts=$(curl -fsS --noproxy '*' "$ADDRESS/api/v1/charts" 2>/dev/null) && [[ $charts == *'"ebpf.io"'* ]]
+	charts=$(curl -fsS --noproxy '*' "$ADDRESS/api/v1/charts" 2>/dev/null) && [[ $charts == *'"ebpf.'* ]]
 }
 
 # Whether one of the processes $* runs. A zombie does not: it has no program any more.
@@ -118,12 +118,17 @@ stop_agent() {
 	rm -rf "$DIR"
 }
 
-# Runs the agent on port $1 until Ctrl-C.
-run_agent() {
+# Says what is wrong before anything is built for it.
+check_agent_port() {
 	local port=$1
 	[[ $port =~ ^[1-9][0-9]{0,4}$ ]] || die "'$port' is not a port; usage: tools/run --netdata [PORT]"
 	is_root || die "the agent starts the plugin with its own rights: run this as root"
 	! port_is_taken "$port" || die "port $port is taken, perhaps by another agent; name a free one: tools/run --netdata PORT"
+}
+
+# Runs the agent on port $1 until Ctrl-C.
+run_agent() {
+	local port=$1
 	export NETDATA_STOCK_CONFIG_DIR=${NETDATA_STOCK_CONFIG_DIR:-$(stock_directory)}
 	AGENT='' ADDRESS=http://127.0.0.1:$port
 	DIR=$(mktemp -d "${TMPDIR:-/tmp}/netdata.XXXXXX")

@@ -3,19 +3,16 @@
 //! In: the maps of a module. Out: [`Snapshot`]s, each epoch exactly once as long as the supervisor acknowledges what it merged: until
 //! then the same snapshot is given again, so a worker may be interrupted anywhere.
 
-use std::collections::HashMap;
 use std::io;
 
 use nix::time::{ClockId, clock_gettime};
-use shared::snapshot::{Identity, Missed, Snapshot};
+use shared::snapshot::{CommandLine, Missed, Snapshot};
 
 use crate::bpf::MapHandle;
+use crate::hash::Hash;
 use crate::mapping::MappedRows;
 use crate::quiescence::Quiescence;
 use crate::rows::{EXTRA_COUNTERS, RawRow, SLOTS, control, row_size};
-
-/// Entries of the hash read by one system call.
-const BATCH: usize = 512;
 
 /// Why an epoch could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +41,9 @@ pub struct Maps {
     /// The same, mapped, where its rows are claimed.
     pub mapped: Option<MappedRows>,
     /// The hash of rows; absent without applications.
-    pub overflow: Option<MapHandle>,
+    pub overflow: Option<Hash>,
+    /// The hash of command lines, where they are recorded.
+    pub command_lines: Option<Hash>,
 }
 
 /// Drains one module's maps.
@@ -57,9 +56,6 @@ pub struct Drain {
     pending: Option<Pending>,
     /// Without applications: each CPU's row as it was last sent, since those rows are never cleared.
     totals: Vec<u64>,
-    batches: bool,
-    keys: Vec<u8>,
-    values: Vec<u8>,
 }
 
 /// A snapshot that may not be merged yet, and where its rows are.
@@ -67,7 +63,14 @@ pub struct Drain {
 struct Pending {
     snapshot: Snapshot,
     rows: Vec<usize>,
-    keys: Vec<u8>,
+    overflow_keys: Vec<u8>,
+    command_line_keys: Vec<u8>,
+}
+
+impl Pending {
+    fn new(snapshot: Snapshot) -> Self {
+        Pending { snapshot, rows: Vec::new(), overflow_keys: Vec::new(), command_line_keys: Vec::new() }
+    }
 }
 
 impl Drain {
@@ -77,11 +80,7 @@ impl Drain {
             .update(&control::EPOCH.to_ne_bytes(), &1_u64.to_ne_bytes())
             .map_err(failed("write", "control"))?;
         let totals = vec![0; maps.counters + EXTRA_COUNTERS];
-        let (keys, values) = match &maps.overflow {
-            Some(map) => (vec![0; BATCH * map.key_size()], vec![0; BATCH * map.value_size()]),
-            None => (Vec::new(), Vec::new()),
-        };
-        Ok(Drain { maps, quiescence, epoch: 1, pending: None, totals, batches: true, keys, values })
+        Ok(Drain { maps, quiescence, epoch: 1, pending: None, totals })
     }
 
     /// Counters of the table.
@@ -95,11 +94,7 @@ impl Drain {
         self.maps.control.update(&epoch, &self.epoch.to_ne_bytes())?;
         self.quiescence.wait()?;
         self.maps.rows.lookup(&0_u32.to_ne_bytes(), &mut vec![0; self.maps.rows.value_size()])?;
-        if let Some(map) = &self.maps.overflow {
-            map.next_key(None)?;
-            map.delete(&vec![0xff; map.key_size()])?;
-        }
-        Ok(())
+        self.maps.overflow.iter().chain(&self.maps.command_lines).try_for_each(Hash::try_once)
     }
 
     /// What happened in the epoch that this call closes; or the last one again when it is not merged yet.
@@ -123,9 +118,10 @@ impl Drain {
         let next = (self.epoch + 1).to_ne_bytes();
         self.maps.control.update(&control::EPOCH.to_ne_bytes(), &next).map_err(failed("write", "control"))?;
         self.quiescence.wait().map_err(failed("wait for the programs of", "control"))?;
-        let mut pending = Pending { snapshot: self.empty_snapshot(), rows: Vec::new(), keys: Vec::new() };
+        let mut pending = Pending::new(self.empty_snapshot());
         self.read_rows(&mut pending)?;
         self.read_overflow(&mut pending)?;
+        self.read_command_lines(&mut pending)?;
         let snapshot = pending.snapshot.clone();
         self.pending = Some(pending);
         Ok(snapshot)
@@ -138,6 +134,7 @@ impl Drain {
             identities: Vec::new(),
             values: Vec::new(),
             unattributed: vec![0; self.maps.counters],
+            command_lines: Vec::new(),
             missed: Missed::default(),
         }
     }
@@ -159,7 +156,7 @@ impl Drain {
             for index in first..first + SLOTS {
                 if mapped.is_claimed(index) {
                     mapped.read(index, &mut row);
-                    self.take(RawRow(&row), pending);
+                    take(RawRow(&row), self.maps.counters, &mut pending.snapshot);
                     pending.rows.push(index);
                 }
             }
@@ -170,73 +167,25 @@ impl Drain {
     }
 
     fn read_overflow(&mut self, pending: &mut Pending) -> Result<(), ReadError> {
-        if self.batches {
-            match self.read_overflow_in_batches(pending) {
-                Ok(()) => return Ok(()),
-                // EINVAL: no such command (< 5.6).
-                Err(error) if error.raw_os_error() == Some(nix::libc::EINVAL) => self.batches = false,
-                Err(error) => return Err(failed("read", "overflow")(error)),
-            }
-        }
-        self.read_overflow_by_key(pending).map_err(failed("read", "overflow"))
-    }
-
-    fn read_overflow_in_batches(&mut self, pending: &mut Pending) -> io::Result<()> {
-        let Some(map) = &self.maps.overflow else {
-            return Ok(());
+        let (epoch, counters) = (self.epoch, self.maps.counters);
+        let Some(map) = &mut self.maps.overflow else { return Ok(()) };
+        let Pending { snapshot, overflow_keys, .. } = pending;
+        let each = |key: &[u8], value: &[u8]| {
+            take(RawRow(value), counters, snapshot);
+            overflow_keys.extend_from_slice(key);
         };
-        let (key_size, value_size) = (map.key_size(), map.value_size());
-        let mut position = None;
-        loop {
-            let (count, ended) = match map.lookup_batch(&mut position, &mut self.keys, &mut self.values) {
-                // A bucket that is fuller than the buffers: try again with twice the room.
-                Err(error) if error.raw_os_error() == Some(nix::libc::ENOSPC) => {
-                    self.keys.resize(self.keys.len() * 2, 0);
-                    self.values.resize(self.values.len() * 2, 0);
-                    continue;
-                }
-                result => result?,
-            };
-            for n in 0..count {
-                let key = &self.keys[n * key_size..(n + 1) * key_size];
-                let value = &self.values[n * value_size..(n + 1) * value_size];
-                if self.is_quiet(key) {
-                    self.take(RawRow(value), pending);
-                    pending.keys.extend_from_slice(key);
-                }
-            }
-            if ended {
-                return Ok(());
-            }
-        }
+        map.read(|key| is_quiet(key, epoch), each).map_err(failed("read", "overflow"))
     }
 
-    fn read_overflow_by_key(&self, pending: &mut Pending) -> io::Result<()> {
-        let Some(map) = &self.maps.overflow else {
-            return Ok(());
+    fn read_command_lines(&mut self, pending: &mut Pending) -> Result<(), ReadError> {
+        let epoch = self.epoch;
+        let Some(map) = &mut self.maps.command_lines else { return Ok(()) };
+        let Pending { snapshot, command_line_keys, .. } = pending;
+        let each = |key: &[u8], value: &[u8]| {
+            snapshot.command_lines.extend(command_line(key, value));
+            command_line_keys.extend_from_slice(key);
         };
-        let mut value = vec![0; map.value_size()];
-        let mut key = map.next_key(None)?;
-        while let Some(this) = key {
-            if self.is_quiet(&this) && map.lookup(&this, &mut value)? {
-                self.take(RawRow(&value), pending);
-                pending.keys.extend_from_slice(&this);
-            }
-            key = map.next_key(Some(&this))?;
-        }
-        Ok(())
-    }
-
-    /// Whether a key of the hash (`struct row_key`: tgid, generation, lane) is of the epoch that was closed.
-    fn is_quiet(&self, key: &[u8]) -> bool {
-        u64::from(key[8] & 1) == self.epoch & 1
-    }
-
-    fn take(&self, row: RawRow<'_>, pending: &mut Pending) {
-        let Pending { snapshot, .. } = pending;
-        snapshot.identities.push(row.identity());
-        snapshot.values.extend(row.counters().take(self.maps.counters));
-        snapshot.missed.failed_reads += row.counters().nth(self.maps.counters + 1).unwrap_or(0);
+        map.read(|key| is_quiet(key, epoch), each).map_err(failed("read", "command_lines"))
     }
 
     fn take_spill(&self, row: RawRow<'_>, index: usize, pending: &mut Pending) {
@@ -266,17 +215,13 @@ impl Drain {
                     .map_err(failed("clear", "rows"))?,
             }
         }
-        let Some(map) = &self.maps.overflow else {
-            return Ok(());
-        };
-        if pending.keys.is_empty() || (self.batches && map.delete_batch(&pending.keys).is_ok()) {
-            return Ok(());
+        if let Some(map) = &mut self.maps.overflow {
+            map.delete(&pending.overflow_keys).map_err(failed("clear", "overflow"))?;
         }
-        pending
-            .keys
-            .chunks(map.key_size())
-            .try_for_each(|key| map.delete(key))
-            .map_err(failed("clear", "overflow"))
+        if let Some(map) = &mut self.maps.command_lines {
+            map.delete(&pending.command_line_keys).map_err(failed("clear", "command_lines"))?;
+        }
+        Ok(())
     }
 
     /// Without applications: the CPUs' rows only grow, so an epoch is what they grew by.
@@ -294,45 +239,32 @@ impl Drain {
         let mut snapshot = self.empty_snapshot();
         snapshot.unattributed.copy_from_slice(&grown[..self.maps.counters]);
         snapshot.missed.failed_reads = grown[self.maps.counters + 1];
-        self.pending = Some(Pending { snapshot: snapshot.clone(), rows: Vec::new(), keys: Vec::new() });
+        self.pending = Some(Pending::new(snapshot.clone()));
         Ok(snapshot)
     }
+}
+
+/// Whether a key (`struct row_key`: tgid, generation, lane) is of `epoch`, by its parity.
+fn is_quiet(key: &[u8], epoch: u64) -> bool {
+    u64::from(key[8] & 1) == epoch & 1
+}
+
+fn take(row: RawRow<'_>, counters: usize, snapshot: &mut Snapshot) {
+    snapshot.identities.push(row.identity());
+    snapshot.values.extend(row.counters().take(counters));
+    snapshot.missed.failed_reads += row.counters().nth(counters + 1).unwrap_or(0);
+}
+
+/// `struct command_line` of common/command_line.h: length in user memory, then as much of the text as there is room for.
+fn command_line(key: &[u8], value: &[u8]) -> Option<CommandLine> {
+    let word = |bytes: &[u8], at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let (length, room) = (word(value, 0)? as usize, value.len() - 4);
+    let text = value[4..4 + length.min(room)].to_vec();
+    Some(CommandLine { tgid: word(key, 0)?, generation: word(key, 4)?, text, complete: length <= room })
 }
 
 /// CLOCK_MONOTONIC in nanoseconds.
 fn now_ns() -> u64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC)
         .map_or(0, |now| now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned())
-}
-
-/// Rows of one process joined: a process has one for each CPU that it ran on. Keeps the first row's place.
-pub fn join_rows(snapshot: &mut Snapshot, counters: usize) {
-    let mut places: HashMap<(u32, u32), usize> = HashMap::with_capacity(snapshot.identities.len());
-    let mut kept: Vec<Identity> = Vec::with_capacity(snapshot.identities.len());
-    let mut values: Vec<u64> = Vec::with_capacity(snapshot.values.len());
-    for (identity, row) in snapshot.identities.drain(..).zip(snapshot.values.chunks(counters)) {
-        let place = *places.entry((identity.tgid, identity.generation)).or_insert(kept.len());
-        let Some(same) = kept.get_mut(place) else {
-            kept.push(identity);
-            values.extend_from_slice(row);
-            continue;
-        };
-        same.ended |= identity.ended;
-        if same.comm_of_thread && !identity.comm_of_thread {
-            same.comm = identity.comm;
-            same.comm_of_thread = false;
-        }
-        if same.start_ns == 0 {
-            same.start_ns = identity.start_ns;
-        }
-        // The row made at the fork names the creator; one made after the creator's end names whoever adopted the orphan.
-        if same.parent_tgid <= 1 && identity.parent_tgid != 0 {
-            same.parent_tgid = identity.parent_tgid;
-        }
-        for (sum, value) in values[place * counters..].iter_mut().zip(row) {
-            *sum += value;
-        }
-    }
-    snapshot.identities = kept;
-    snapshot.values = values;
 }

@@ -24,10 +24,11 @@ pub use facts::Facts;
 
 use crate::bpf::{self, MapHandle};
 use crate::drain::Maps;
+use crate::hash::Hash;
 use crate::mapping::MappedRows;
-use crate::rows::{SLOTS, control, row_size};
+use crate::rows::{COMMAND_LINE, KEY, SLOTS, control, row_size};
 use kprobe::Kprobe;
-use plan::{Choices, SYS_EXIT, flavours};
+use plan::{Choices, SYS_EXIT, flavours, is_wanted};
 
 /// A module that counts. Dropping it detaches every program and frees every map.
 #[derive(Debug)]
@@ -110,9 +111,18 @@ fn load_flavour(table: &Table, order: &StartOrder, facts: &Facts, flavour: Flavo
             let events = u64::from(choices.sys_exit_events());
             maps.control.update(&control::SYS_EXIT_EVENTS.to_ne_bytes(), &events.to_ne_bytes())?;
         }
+        let mut refused_now = false;
+        for (event, hook) in choices.chosen() {
+            if let Err(reason) = attach::check(&ebpf, facts, event, hook) {
+                choices.refuse(&event.name, format!("{reason:#}"));
+                refused_now = true;
+            }
+        }
+        if refused_now {
+            continue; // before anything is attached in vain
+        }
         let mut kprobes = Vec::new();
         let mut attached = HashMap::new();
-        let mut refused_now = false;
         for (event, hook) in choices.chosen() {
             match attach::attach(&mut ebpf, facts, event, hook, &mut kprobes) {
                 Ok(names) => drop(attached.insert(event.name.clone(), names)),
@@ -129,7 +139,7 @@ fn load_flavour(table: &Table, order: &StartOrder, facts: &Facts, flavour: Flavo
         if attached.is_empty() {
             bail!("no event can be counted: {}", choices.refusals().join("; "));
         }
-        let events = table.events.iter().filter(|event| event.mode.exists_in(order.load_mode));
+        let events = table.events.iter().filter(|event| is_wanted(event, order));
         let events = events.map(|event| PlannedEvent {
             event: event.name.clone(),
             attached: attached.remove(&event.name).unwrap_or_default(),
@@ -196,8 +206,20 @@ fn open_maps(ebpf: &mut Ebpf, table: &Table, order: &StartOrder, flavour: Flavou
     } else {
         None
     };
-    let overflow = if order.apps { Some(handle(ebpf, "overflow", 16, size)?) } else { None };
-    Ok(Maps { counters, cpus, control: handle(ebpf, "control", 4, 8)?, rows, mapped, overflow })
+    let overflow = if order.apps { Some(Hash::new(handle(ebpf, "overflow", KEY, size)?)) } else { None };
+    let command_lines = match ebpf.map("command_lines") {
+        Some(_) => Some(Hash::new(handle(ebpf, "command_lines", KEY, 4 + COMMAND_LINE)?)),
+        None => None,
+    };
+    Ok(Maps {
+        counters,
+        cpus,
+        control: handle(ebpf, "control", 4, 8)?,
+        rows,
+        mapped,
+        overflow,
+        command_lines,
+    })
 }
 
 fn handle(ebpf: &Ebpf, name: &str, key_size: usize, value_size: usize) -> Result<MapHandle> {

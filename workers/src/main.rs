@@ -6,6 +6,8 @@
 mod bpf;
 mod channel;
 mod drain;
+mod hash;
+mod join;
 mod loader;
 mod mapping;
 mod privileges;
@@ -23,7 +25,8 @@ use shared::table::Table;
 use shared::wire::{LogLevel, Plan, StartOrder, ToSupervisor, ToWorker};
 
 use channel::Channel;
-use drain::{Drain, join_rows};
+use drain::Drain;
+use join::join_rows;
 use loader::{Facts, Loaded};
 use quiescence::Quiescence;
 
@@ -45,7 +48,9 @@ fn run(module: &str, rendezvous: &str, supervisor: &str) -> Result<()> {
     };
     let ToWorker::Start(order) = order else { bail!("the first order must be to start") };
     let outcome = match start(module, &order) {
-        Ok((loaded, drain)) => serve(&channel, loaded, drain).map_err(|error| ("count", error)),
+        Ok((table, loaded, drain)) => {
+            serve(&channel, &table, loaded, drain).map_err(|error| ("count", error))
+        }
         Err(error) => Err(("start", error)),
     };
     if let Err((stage, error)) = outcome {
@@ -66,7 +71,7 @@ fn die_with(supervisor: &str) -> Result<()> {
     Ok(())
 }
 
-fn start(module: &str, order: &StartOrder) -> Result<(Loaded, Drain)> {
+fn start(module: &str, order: &StartOrder) -> Result<(Table, Loaded, Drain)> {
     let mut table = Table::of(module)?;
     if let Some(text) = &order.hook_overrides {
         table.replace_hooks(text)?;
@@ -77,11 +82,11 @@ fn start(module: &str, order: &StartOrder) -> Result<(Loaded, Drain)> {
         .context("cannot make the maps that wait for running programs")?;
     let maps = loaded.maps.take().context("a module is loaded with its maps")?;
     let drain = Drain::new(maps, quiescence)?;
-    Ok((loaded, drain))
+    Ok((table, loaded, drain))
 }
 
-fn serve(channel: &Channel, loaded: Loaded, mut drain: Drain) -> Result<()> {
-    report_losses(channel, &loaded.plan)?;
+fn serve(channel: &Channel, table: &Table, loaded: Loaded, mut drain: Drain) -> Result<()> {
+    report_losses(channel, table, &loaded.plan)?;
     if !privileges::drop_all(|| drain.try_maps().and_then(|()| loaded.try_programs()))? {
         let text = "this kernel asks for capabilities to read maps; the worker keeps its own";
         channel.log(LogLevel::Info, text.to_owned())?;
@@ -122,15 +127,18 @@ impl Misses {
     }
 }
 
-/// One line for each event that this kernel does not let us count.
-fn report_losses(channel: &Channel, plan: &Plan) -> Result<()> {
-    for event in plan.events.iter().filter(|event| event.attached.is_empty()) {
-        let reasons = if event.refused.is_empty() {
+/// One line for each event that this kernel does not let us count, or, of those that only tell who is who, hear.
+fn report_losses(channel: &Channel, table: &Table, plan: &Plan) -> Result<()> {
+    for planned in plan.events.iter().filter(|event| event.attached.is_empty()) {
+        let reasons = if planned.refused.is_empty() {
             "no hook suits the options".to_owned()
         } else {
-            event.refused.join("; ")
+            planned.refused.join("; ")
         };
-        channel.log(LogLevel::Warning, format!("`{}` is not counted: {reasons}", event.event))?;
+        let counts =
+            table.events.iter().any(|event| event.name == planned.event && !event.counters.is_empty());
+        let (level, verb) = if counts { (LogLevel::Warning, "counted") } else { (LogLevel::Info, "heard") };
+        channel.log(level, format!("`{}` is not {verb}: {reasons}", planned.event))?;
     }
     Ok(())
 }

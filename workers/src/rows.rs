@@ -8,6 +8,12 @@ pub const HEADER: usize = 48;
 /// Counters after the table's own: events without a row, and failed reads.
 pub const EXTRA_COUNTERS: usize = 2;
 
+/// Bytes of a key of the hashes: `struct row_key`.
+pub const KEY: usize = 16;
+
+/// Most bytes of a command line that are recorded: `COMMAND_LINE` of common/command_line.h.
+pub const COMMAND_LINE: usize = 1024;
+
 /// Slots of a CPU in one epoch, not counting its spill row.
 pub const SLOTS: usize = 256;
 

@@ -1,6 +1,166 @@
-//! x
-use super::line::Line;
-/// x
-pub fn render(_lines: &[Line]) -> String {
-    String::new()
+//! The document: one table for each kernel, cells down, events across; reasons and hooks below it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use super::judge::EVENTS;
+use super::line::{Line, Outcome};
+
+const HEAD: &str = "\
+# Kernels: what is counted exactly
+
+Made by `tools/matrix`; `tools/matrix --check` compares. Do not edit.
+
+Each line is one way of counting on one kernel, beside known loads: files, reads and writes with errors, forks, threads,
+failed creations, processes that live for an instant or are killed, 32-bit calls, several at once. The guests are virtual
+machines with one CPU; `host` is the machine that made this document.
+
+- `exact`: every number of the event (calls, errors, bytes) is as done, to the unit. With applications that is the number
+  of each load's group, and the groups' sum is the system's total; without, the growth of the system's total.
+- `exact*`: the system's total grew by what the loads did, and by what the plugin itself reads and writes every second.
+- `≥`: not fewer than done; other processes of the machine count too and cannot be told apart.
+- `(n)`: not counted, for the reason n below the table, which the plugin logs.
+- `-`: the mode has no numbers of this event.
+
+`missed`: `ebpf.process_missed` is zero. `sums`: groups add up to the system. `output`: the output is well-formed and no
+counter goes down; in the cells about a faked release or replaced hooks also that what they are about holds.
+";
+
+/// Checks of a cell as a whole, after the events.
+const CHECKS: [&str; 3] = ["missed", "sums", "output"];
+
+/// The whole document. Kernels and cells come in the order of the lines.
+pub fn render(lines: &[Line]) -> String {
+    let mut text = HEAD.to_owned();
+    for kernel in in_order(lines.iter().map(|line| line.kernel.as_str())) {
+        let of_kernel: Vec<&Line> = lines.iter().filter(|line| line.kernel == kernel).collect();
+        text += &section(kernel, &of_kernel);
+    }
+    text
+}
+
+/// One kernel's part.
+fn section(kernel: &str, lines: &[&Line]) -> String {
+    let mut text = format!("\n## {kernel}\n\n");
+    let columns: Vec<&str> = EVENTS.iter().map(|(event, _)| *event).chain(CHECKS).collect();
+    let shown: Vec<&str> =
+        columns.iter().copied().filter(|column| lines.iter().any(|line| line.event == *column)).collect();
+    let mut reasons = Vec::new();
+    if !shown.is_empty() {
+        writeln!(text, "| way | {} |", shown.join(" | ")).expect("a string takes all");
+        writeln!(text, "|---|{}", "---|".repeat(shown.len())).expect("a string takes all");
+        for cell in in_order(lines.iter().map(|line| line.cell.as_str())) {
+            let of_cell: Vec<&Line> = lines.iter().copied().filter(|line| line.cell == cell).collect();
+            if !of_cell.iter().any(|line| shown.contains(&line.event.as_str())) {
+                continue;
+            }
+            let values: Vec<String> =
+                shown.iter().map(|column| value(&of_cell, column, &mut reasons)).collect();
+            writeln!(text, "| {cell} | {} |", values.join(" | ")).expect("a string takes all");
+        }
+    }
+    for (reason, number) in reasons.iter().zip(1..) {
+        write!(text, "\n({number}) {reason}\n").expect("a string takes all");
+    }
+    for line in lines.iter().filter(|line| !columns.contains(&line.event.as_str())) {
+        write!(text, "\n{}: {}: {}\n", line.cell, line.event, line.outcome).expect("a string takes all");
+    }
+    text + &hooks(lines)
+}
+
+fn value(lines: &[&Line], column: &str, reasons: &mut Vec<String>) -> String {
+    let Some(line) = lines.iter().find(|line| line.event == column) else {
+        return "-".to_owned();
+    };
+    match &line.outcome {
+        Outcome::Exact => "exact".to_owned(),
+        Outcome::BesideOwn => "exact*".to_owned(),
+        Outcome::AtLeast => "≥".to_owned(),
+        Outcome::Wrong(what) => format!("**{what}**"),
+        Outcome::NotOffered(reason) => {
+            let reason = general(reason);
+            let at = reasons.iter().position(|known| *known == reason).unwrap_or_else(|| {
+                reasons.push(reason);
+                reasons.len() - 1
+            });
+            format!("({})", at + 1)
+        }
+    }
+}
+
+/// A reason without the function that it happens to be about: the same for all events.
+fn general(reason: &str) -> String {
+    let kinds = ["fexit:", "fentry:", "kretprobe:", "kprobe:"];
+    let mut words = Vec::new();
+    for word in reason.split(' ') {
+        match kinds.iter().find(|kind| word.starts_with(**kind)) {
+            Some(kind) => words.push(format!("{kind}…:")),
+            None if word.starts_with('`') && word.ends_with('`') => words.push("`…`".to_owned()),
+            None => words.push(word.to_owned()),
+        }
+    }
+    words.join(" ")
+}
+
+/// Which hooks the ways used, where the mode and the applications make no difference: once for each way.
+fn hooks(lines: &[&Line]) -> String {
+    let mut by_hooks: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for cell in in_order(lines.iter().map(|line| line.cell.as_str())) {
+        let used: Vec<String> = lines
+            .iter()
+            .filter(|line| line.cell == cell && line.hook != "-" && line.hook != "none")
+            .map(|line| format!("{} {}", line.event, line.hook))
+            .collect();
+        if !used.is_empty() {
+            by_hooks.entry(used.join(", ")).or_default().insert(cell.to_owned());
+        }
+    }
+    if by_hooks.is_empty() {
+        return String::new();
+    }
+    let mut text = "\nHooks:\n\n".to_owned();
+    for (used, cells) in by_hooks {
+        writeln!(text, "- {used}: {}", cells.into_iter().collect::<Vec<_>>().join("; "))
+            .expect("a string takes all");
+    }
+    text
+}
+
+/// Each once, in the order of their first appearance.
+fn in_order<'a>(words: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut seen = Vec::new();
+    for word in words {
+        if !seen.contains(&word) {
+            seen.push(word);
+        }
+    }
+    seen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_reasons_are_told_once_and_missing_events_are_marked() {
+        let line = |cell: &str, event: &str, hook: &str, outcome| Line {
+            kernel: "6.1".to_owned(),
+            cell: cell.to_owned(),
+            event: event.to_owned(),
+            hook: hook.to_owned(),
+            outcome,
+        };
+        let refused = |function| Outcome::NotOffered(format!("kprobe:{function}: gone"));
+        let text = render(&[
+            line("probe", "open", "none", refused("a")),
+            line("probe", "close", "none", refused("b")),
+            line("auto", "open", "fexit ×4", Outcome::Exact),
+        ]);
+        let table = text.split_once("## 6.1\n\n").unwrap().1;
+        assert_eq!(
+            table,
+            "| way | open | close |\n|---|---|---|\n| probe | (1) | (1) |\n| auto | exact | - |\n\n(1) kprobe:…: gone\n\
+             \nHooks:\n\n- open fexit ×4: auto\n"
+        );
+    }
 }

@@ -10,6 +10,8 @@ use anyhow::{Context, Result, bail};
 pub enum Outcome {
     /// Every number as done, to the unit.
     Exact,
+    /// As done, beside what the plugin itself reads and writes every second, which is in the system's totals too.
+    BesideOwn,
     /// Not fewer than done; other processes of a machine in use count too and cannot be told apart.
     AtLeast,
     /// Wrong: which counter must be what, and is what.
@@ -33,6 +35,7 @@ pub struct Line {
     pub outcome: Outcome,
 }
 
+const BESIDE_OWN: &str = "exact beside own calls";
 const AT_LEAST: &str = "at least";
 const NOT_OFFERED: &str = "not offered: ";
 
@@ -40,6 +43,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Outcome::Exact => f.write_str("exact"),
+            Outcome::BesideOwn => f.write_str(BESIDE_OWN),
             Outcome::AtLeast => f.write_str(AT_LEAST),
             Outcome::Wrong(what) => f.write_str(what),
             Outcome::NotOffered(reason) => write!(f, "{NOT_OFFERED}{reason}"),
@@ -65,6 +69,7 @@ impl FromStr for Line {
         };
         let outcome = match *outcome {
             "exact" => Outcome::Exact,
+            BESIDE_OWN => Outcome::BesideOwn,
             AT_LEAST => Outcome::AtLeast,
             other => match other.strip_prefix(NOT_OFFERED) {
                 Some(reason) => Outcome::NotOffered(reason.to_owned()),
@@ -90,6 +95,7 @@ mod tests {
     fn what_is_written_is_read_again() {
         let outcomes = [
             Outcome::Exact,
+            Outcome::BesideOwn,
             Outcome::AtLeast,
             Outcome::Wrong("files: read expected 5 got 4".to_owned()),
             Outcome::NotOffered("this kernel has no function x".to_owned()),

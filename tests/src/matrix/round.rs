@@ -266,8 +266,10 @@ impl Verdict<'_> {
             Some(reason) => Outcome::NotOffered(reason),
             None => match judge::faults(&judged, event) {
                 faults if !faults.is_empty() => Outcome::Wrong(faults.join("; ")),
-                _ if self.noise.is_known || self.cell.apps => Outcome::Exact,
-                _ => Outcome::AtLeast,
+                _ if self.cell.apps => Outcome::Exact,
+                _ if !self.noise.is_known => Outcome::AtLeast,
+                _ if judge::is_done_by_plugins(event) => Outcome::BesideOwn,
+                _ => Outcome::Exact,
             },
         };
         Line { hook, ..self.line(event, outcome) }

@@ -40,12 +40,24 @@ pub fn attach(
         attached.push(format!("raw_tp:{name}"));
     }
     for name in &hook.tracepoint.0 {
-        let needs = hook.needs.as_deref().unwrap_or("a newer kernel");
-        attach_tracepoint(ebpf, &event.name, name)
-            .with_context(|| format!("tracepoint:{name}, which needs {needs}"))?;
+        attach_tracepoint(ebpf, &event.name, name).with_context(|| format!("tracepoint:{name}"))?;
         attached.push(format!("tracepoint:{name}"));
     }
     Ok(attached)
+}
+
+/// Whether the kernel has what `hook` names and the object the programs for it; attaches nothing.
+pub fn check(ebpf: &Ebpf, facts: &Facts, event: &Event, hook: &Hook) -> Result<()> {
+    for names in [&hook.function, &hook.kprobe].into_iter().filter(|names| !names.is_empty()) {
+        targets(facts, event, &names.0)?;
+    }
+    let needs = hook.needs.as_deref().unwrap_or("a newer kernel");
+    for name in &hook.tracepoint.0 {
+        if ebpf.program(&format!("tracepoint_{}", event.name)).is_none() {
+            bail!("tracepoint:{name} needs {needs}");
+        }
+    }
+    Ok(())
 }
 
 /// The functions of this kernel that the names stand for.
@@ -198,8 +210,11 @@ fn explain(error: ProgramError) -> anyhow::Error {
     };
     let log = verifier_log.to_string();
     let words: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-    let end: Vec<&str> =
-        words.iter().rev().filter(|line| !line.starts_with("processed ")).take(2).copied().collect();
+    // Statistics stand behind what was refused.
+    let is_statistic = |line: &str| {
+        ["processed ", "verification time ", "stack depth "].iter().any(|start| line.starts_with(start))
+    };
+    let end: Vec<&str> = words.iter().rev().filter(|line| !is_statistic(line)).take(2).copied().collect();
     match end.as_slice() {
         [] => anyhow!("the kernel refuses the program: {io_error}"),
         lines => anyhow!(

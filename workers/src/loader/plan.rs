@@ -34,8 +34,7 @@ pub struct Choices<'a> {
 impl<'a> Choices<'a> {
     /// Every event of the mode, with the hooks that the strategy and the objects allow.
     pub fn new(table: &'a Table, order: &StartOrder, flavour: Flavour) -> Self {
-        let candidates =
-            table.events.iter().zip(1..).filter(|(event, _)| event.mode.exists_in(order.load_mode));
+        let candidates = table.events.iter().zip(1..).filter(|(event, _)| is_wanted(event, order));
         let candidates = candidates.map(|(event, number)| {
             // An event without counters only tells who is who: any way of hearing it will do.
             let strategy = order.strategy.filter(|_| !event.counters.is_empty());
@@ -85,6 +84,11 @@ impl<'a> Choices<'a> {
     }
 }
 
+/// Whether the options ask for an event.
+pub fn is_wanted(event: &Event, order: &StartOrder) -> bool {
+    event.mode.exists_in(order.load_mode) && (order.command_lines || !event.command_lines)
+}
+
 fn suits(hook: &Hook, flavour: Flavour, strategy: Option<Strategy>) -> bool {
     let typed = !hook.function.is_empty() || !hook.tp_btf.is_empty();
     let untyped = !hook.kprobe.is_empty() || !hook.raw_tp.is_empty();
@@ -110,6 +114,7 @@ mod tests {
         StartOrder {
             load_mode: LoadMode::Return,
             apps: true,
+            command_lines: true,
             strategy,
             type_format,
             btf_path: "/sys/kernel/btf".into(),
