@@ -1,6 +1,6 @@
 #!/bin/bash
 # Removes the kprobe events that an eBPF plugin, killed on a kernel older than 4.17, has left behind: those
-# of Netdata's own plugin (..._netdata_...) and ours (aya_PID_..., PID being a process that has ended).
+# of Netdata's own plugin (..._netdata_...) and ours (netdata_ebpf/PID_START_..., of a process that has ended).
 # What a process still uses stays: the kernel refuses to remove it.
 set -u
 
@@ -15,12 +15,9 @@ leftovers() {
 	while read -r definition _; do
 		name=${definition#*:}
 		event=${name#*/}
-		case $event in
-		*_netdata_*) echo "$name" ;;
-		aya_[0-9]*_*)
-			event=${event#aya_}
-			[ -e "/proc/${event%%_*}" ] || echo "$name"
-			;;
+		case $name in
+		netdata_ebpf/[0-9]*_*) [ -e "/proc/${event%%_*}" ] || echo "$name" ;;
+		*/*_netdata_*) echo "$name" ;;
 		esac
 	done <"$EVENTS"
 }

@@ -28,6 +28,7 @@ enum {
 enum {
 	ROW_COMM_OF_THREAD = 1 << 0, /* comm is the claiming thread's, perhaps not the process's */
 	ROW_ENDED = 1 << 1,          /* the process was reaped: its id may be used again */
+	ROW_RENAMED = 1 << 2,        /* the process gave itself the name that comm is */
 };
 
 /* Shared with user space: shared layout, no padding; workers/src/rows.rs reads it by these offsets. */
@@ -102,7 +103,7 @@ static __always_inline struct row *current_row(void)
 /*
  * Rows that have no slot. Value: the row. Written here, read and deleted by user space in the other epoch.
  * 224 B each, allocated at the start, because allocation inside a probe may fail; the loader sets max_entries
- * (`pid table size`; a quarter of it where rows have slots). When full, the spill row counts.
+ * (`pid table size`: rows of two epochs, one for each process and CPU, less those that have a slot). When full, the spill row counts.
  */
 DEFINE_MAP(overflow, BPF_MAP_TYPE_HASH, struct row_key, struct row, 32768, 0);
 

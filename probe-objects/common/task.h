@@ -22,6 +22,7 @@ static __always_inline void copy_comm(char *to, struct task_struct *task)
 #if !APPS
 
 #define row_of_task(task) current_row()
+#define rename_current()
 
 #elif FLAVOUR_ROWS
 
@@ -101,6 +102,18 @@ static __always_inline struct row *current_row(void)
 	return find_row(bpf_get_current_task_btf(), TASK_WITH_LEADER);
 }
 
+/* The running thread may have a new name; if it is the process's first, that is the process's name from now on. */
+static __always_inline void rename_current(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct row *row = task->pid == task->tgid ? current_row() : NULL;
+	nothing_to_count(row);
+	if (!row || row->owner == 0)
+		return;
+	copy_comm(row->comm, task);
+	row->flags |= ROW_RENAMED;
+}
+
 #else /* rows in the hash only; the current task through helpers */
 
 /* Key: process id modulo 65536. Value: programs executed. Written by the exec hook. 256 kB. */
@@ -134,6 +147,18 @@ static __always_inline struct row *current_row(void)
 	fresh.flags = (__u32)ids == ids >> 32 ? 0 : ROW_COMM_OF_THREAD;
 	bpf_get_current_comm(fresh.comm, sizeof(fresh.comm));
 	return insert_row(&key, &fresh);
+}
+
+/* The running thread may have a new name; if it is the process's first, that is the process's name from now on. */
+static __always_inline void rename_current(void)
+{
+	__u64 ids = bpf_get_current_pid_tgid();
+	struct row *row = (__u32)ids == ids >> 32 ? current_row() : NULL;
+	nothing_to_count(row);
+	if (!row || row->owner == 0)
+		return;
+	bpf_get_current_comm(row->comm, sizeof(row->comm));
+	row->flags |= ROW_RENAMED;
 }
 
 #endif

@@ -61,6 +61,12 @@ FAILURE(close)
 FAILURE(unlink)
 #endif
 
+SEC("kretprobe") int kretprobe_rename(void *ctx)
+{
+	rename_current();
+	return 0;
+}
+
 static __always_inline int enter_unlinkat(__u64 flags)
 {
 	__u64 thread = bpf_get_current_pid_tgid();

@@ -97,6 +97,10 @@ static __always_inline int count_failed_creation_call(const struct system_call *
 static __always_inline int count_system_call(const struct system_call *call)
 {
 	struct row *row;
+	if (call->event == EVENT_rename) {
+		rename_current();
+		return 0;
+	}
 	if (call->event == EVENT_create_failed)
 		return count_failed_creation_call(call);
 	if (call->event == EVENT_unlink && is_unlinkat(call->number) && call->third & AT_REMOVEDIR)

@@ -39,6 +39,15 @@ FOR_EACH_WRITE(TRANSFER)
 		return REGISTERS(ctx)->dx & AT_REMOVEDIR ? 0 : count_call(SLOT_##event);                                     \
 	}
 #endif
+/* Any prctl: whether it was PR_SET_NAME does not matter, as the name is looked up. */
+#define RENAME(event, n)                                                                                                     \
+	SEC("fexit") int function_##event##_##n(void *ctx)                                                                   \
+	{                                                                                                                    \
+		rename_current();                                                                                            \
+		return 0;                                                                                                    \
+	}
+FOR_EACH_RENAME(RENAME)
+
 FOR_EACH_OPEN(CALL)
 FOR_EACH_CLOSE(CALL)
 FOR_EACH_UNLINK(CALL)

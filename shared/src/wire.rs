@@ -129,8 +129,11 @@ pub enum LogLevel {
     Info,
 }
 
+/// Most memory that decoding one frame may ask for: values are larger in memory than on the wire, identities about twice.
+const MAX_DECODED: usize = 4 * MAX_FRAME;
+
 fn options() -> impl bincode::config::Config {
-    bincode::config::standard().with_limit::<MAX_FRAME>()
+    bincode::config::standard().with_limit::<MAX_DECODED>()
 }
 
 /// One frame of `message`.

@@ -2,7 +2,7 @@
 //!
 //! Facts and rules first, then a trial: each worker that the configuration asks for is started, attaches, tells what it could attach, and ends.
 
-use std::io::{self, Write};
+use std::fmt::{self, Write};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -48,7 +48,14 @@ impl Report {
     }
 
     /// For people. `quiet`: only what is wrong, so nothing at all where everything works.
-    pub fn print(&self, mut out: impl Write, quiet: bool) -> io::Result<()> {
+    pub fn text(&self, quiet: bool) -> String {
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write(&mut out, quiet);
+        out
+    }
+
+    fn write(&self, out: &mut String, quiet: bool) -> fmt::Result {
         for finding in self.findings.iter().filter(|finding| !quiet || finding.grade == Grade::Bad) {
             let mark = match finding.grade {
                 Grade::Good => "ok  ",
@@ -61,18 +68,18 @@ impl Report {
             }
         }
         for (module, trial) in &self.trials {
-            print_trial(&mut out, module, trial, quiet)?;
+            write_trial(out, module, trial, quiet)?;
         }
         if !quiet {
             let verdict =
                 if self.can_run { "this host can run the plugin" } else { "this host cannot run the plugin" };
             writeln!(out, "{verdict}")?;
         }
-        out.flush()
+        Ok(())
     }
 }
 
-fn print_trial(out: &mut impl Write, module: &str, trial: &Trial, quiet: bool) -> io::Result<()> {
+fn write_trial(out: &mut String, module: &str, trial: &Trial, quiet: bool) -> fmt::Result {
     let plan = match trial {
         Trial::Failed(cause) => return writeln!(out, "BAD  {module}: {cause}"),
         Trial::Attached(plan) => plan,

@@ -4,14 +4,16 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Duration;
 
 use ipc_channel::ipc::IpcBytesSender;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{SFlag, fstat};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 /// One thing that happened.
@@ -52,6 +54,14 @@ fn stop(events: &Sender<Event>, reason: String) {
 
 /// Turns SIGTERM, SIGINT, SIGHUP and SIGQUIT into a wish to stop.
 pub fn watch_signals(events: Sender<Event>) -> io::Result<()> {
+    // Whoever started us may have blocked them; threads inherit the mask, so this comes before any is made.
+    let mut wanted = SigSet::empty();
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT]
+        .into_iter()
+        .for_each(|signal| wanted.add(signal));
+    wanted.thread_unblock()?;
+    // A full quota on the log's file is an error of that write, not our end.
+    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGQUIT])?;
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {

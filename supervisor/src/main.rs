@@ -18,7 +18,7 @@ mod temporary;
 mod totals;
 mod worker;
 
-use std::io::{BufWriter, IsTerminal, Stdout, stdout};
+use std::io::{BufWriter, IsTerminal, Stdout, Write, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::channel;
@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use shared::apps::{AppsGroups, ProcessTable};
 use shared::config::{self, Config, ConfigDirs, Loaded};
 use shared::host::{self, Grade, HostFacts};
@@ -34,7 +35,7 @@ use shared::wire::StartOrder;
 
 use cli::Cli;
 use module::Module;
-use output::{Once, Terminal};
+use output::{Once, Terminal, WHOLE_INTERVAL};
 use protocol::Protocol;
 use supervise::{Output, Supervisor};
 
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<ExitCode> {
     temporary::ensure()?;
+    allow_open_files();
     let dirs = ConfigDirs::from_environment();
     let mut loaded = config::load_with(&dirs, cli.overrides());
     if let Ok(port) = std::env::var(config::LISTEN_PORT) {
@@ -58,7 +60,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     }
     log::diagnostics(&loaded.diagnostics);
     if cli.print_config {
-        print!("{}", config::render(&loaded.values));
+        print(&config::render(&loaded.values))?;
         return Ok(ExitCode::SUCCESS);
     }
     let facts = facts::gather(&loaded.config.btf_path);
@@ -70,7 +72,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     if let Some(problem) = hopeless(&facts, rejected) {
         log::error(problem);
         // The agent must not start it again and again: nothing changes before somebody acts.
-        println!("DISABLE");
+        print("DISABLE\n")?;
         return Ok(ExitCode::FAILURE);
     }
     let _mark = instance::mark();
@@ -83,6 +85,25 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     } else {
         let protocol: Protocol<BufWriter<Stdout>> = Protocol::new(out, update_every.as_secs() as u32);
         supervise(cli, &dirs, &loaded, update_every, protocol)
+    }
+}
+
+/// Writes to standard output; that nobody reads it is no error.
+fn print(text: &str) -> Result<()> {
+    let mut out = stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// As many open files as are allowed: a module takes one for each program and link.
+fn allow_open_files() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // If it cannot be raised, what fails later says so.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 
@@ -131,11 +152,14 @@ fn check(
         }
     }
     let report = check::Report::new(findings, trials);
-    if cli.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+    let text = if cli.json {
+        serde_json::to_string_pretty(&report)?
+            + "
+"
     } else {
-        report.print(stdout().lock(), cli.quiet)?;
-    }
+        report.text(cli.quiet)
+    };
+    print(&text)?;
     Ok(if report.can_run { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -164,7 +188,7 @@ fn supervise(
     if modules.is_empty() {
         log::warning("no program is switched on; there is nothing to draw");
     }
-    let iterations = if cli.once { Some(1) } else { cli.iterations };
+    let iterations = if cli.once { Some(u64::from(WHOLE_INTERVAL)) } else { cli.iterations };
     let supervisor =
         Supervisor { modules, processes, output, update_every, iterations, program, sender, events };
     log::info(format!("ends: {}", supervisor.run()));

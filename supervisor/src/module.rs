@@ -58,7 +58,7 @@ impl Module {
 
     /// Whether its worker is still loading for the first time.
     pub fn is_starting(&self) -> bool {
-        matches!(self.worker.state, State::Starting) && self.worker.failures_in_a_row() == 0
+        matches!(self.worker.state, State::Starting { .. }) && self.worker.failures_in_a_row() == 0
     }
 
     /// Whether it owes a snapshot.
@@ -88,7 +88,7 @@ impl Module {
     /// A frame from the present worker. Returns whether its charts are new. Fails when the worker must end.
     pub fn receive(&mut self, frame: &[u8], processes: Option<&mut ProcessTable>) -> Result<bool> {
         match wire::decode(frame)? {
-            ToSupervisor::Ready(plan) if matches!(self.worker.state, State::Starting) => {
+            ToSupervisor::Ready(plan) if matches!(self.worker.state, State::Starting { .. }) => {
                 self.ready(&plan);
                 Ok(true)
             }
@@ -141,8 +141,12 @@ impl Module {
 
     /// Starts the next worker when its time has come, and notices one that never arrived.
     pub fn tend(&mut self, program: &Path, events: &Sender<Event>) {
-        if matches!(self.worker.state, State::Starting) && self.worker.died_before_arriving() {
-            return; // its thread reports it
+        if let State::Starting { until } = self.worker.state {
+            // One that died before it arrived is reported by its thread.
+            if !self.worker.died_before_arriving() && Instant::now() >= until {
+                self.lost("it has not started in time");
+            }
+            return;
         }
         let State::BackingOff { until } = self.worker.state else {
             return;

@@ -15,18 +15,43 @@ impl<W: Write> Output for Protocol<W> {
     }
 }
 
+/// The newest charts, and over what time they grew.
+#[derive(Debug, Default)]
+struct Board(Vec<Shown>);
+
+#[derive(Debug)]
+struct Shown {
+    chart: Chart,
+    at: Instant,
+    seconds: f64,
+}
+
+impl Board {
+    fn publish(&mut self, charts: &[Chart]) {
+        let now = Instant::now();
+        for chart in charts {
+            match self.0.iter_mut().find(|shown| shown.chart.id == chart.id) {
+                Some(shown) => {
+                    let seconds = (now - shown.at).as_secs_f64().max(0.001);
+                    *shown = Shown { chart: chart.clone(), at: now, seconds };
+                }
+                None => self.0.push(Shown { chart: chart.clone(), at: now, seconds: 1.0 }),
+            }
+        }
+    }
+}
+
 /// A person's terminal: the charts of the system and the busiest applications, refreshed at every interval.
 #[derive(Debug)]
 pub struct Terminal<W> {
     out: W,
-    rows: Vec<String>,
-    last: Instant,
+    board: Board,
 }
 
 impl<W: Write> Terminal<W> {
     /// Draws on `out`.
     pub fn new(out: W) -> Self {
-        Terminal { out, rows: Vec::new(), last: Instant::now() }
+        Terminal { out, board: Board::default() }
     }
 }
 
@@ -35,20 +60,18 @@ const CLEAR: &str = "\x1b[2J\x1b[H";
 
 impl<W: Write> Output for Terminal<W> {
     fn publish(&mut self, charts: &[Chart]) -> io::Result<()> {
-        let seconds = self.last.elapsed().as_secs_f64().max(0.001);
-        self.rows.extend(charts.iter().map(|chart| row_of(chart, seconds)));
+        self.board.publish(charts);
         Ok(())
     }
 
     fn end_of_interval(&mut self) -> io::Result<()> {
-        self.last = Instant::now();
         writeln!(
             self.out,
             "{CLEAR}{:<26} {:<12} values of the last interval, per second (total)\n",
             "CHART", "UNIT"
         )?;
-        for row in self.rows.drain(..) {
-            writeln!(self.out, "{row}")?;
+        for shown in &self.board.0 {
+            writeln!(self.out, "{}", row_of(&shown.chart, shown.seconds))?;
         }
         writeln!(self.out, "\nCtrl-C ends.")?;
         self.out.flush()
@@ -94,18 +117,19 @@ fn short(value: f64) -> String {
     }
 }
 
-/// One interval, printed when it is over.
+/// One whole interval, printed when it is over.
 #[derive(Debug)]
 pub struct Once<W> {
     out: W,
     json: bool,
-    charts: Vec<Chart>,
+    board: Board,
+    intervals: u32,
 }
 
 impl<W: Write> Once<W> {
     /// Prints on `out`, as JSON or as text.
     pub fn new(out: W, json: bool) -> Self {
-        Once { out, json, charts: Vec::new() }
+        Once { out, json, board: Board::default(), intervals: 0 }
     }
 }
 
@@ -114,6 +138,8 @@ struct ChartOfInterval<'a> {
     id: &'a str,
     title: &'a str,
     unit: &'a str,
+    /// Length of the interval.
+    seconds: f64,
     dimensions: Vec<DimensionOfInterval<'a>>,
 }
 
@@ -121,42 +147,52 @@ struct ChartOfInterval<'a> {
 struct DimensionOfInterval<'a> {
     id: &'a str,
     name: &'a str,
-    value: i64,
+    /// What the counter grew by in the interval; for differences the difference.
+    grown: i64,
+    /// The counter since the start.
+    total: i64,
 }
 
 impl<W: Write> Output for Once<W> {
     fn publish(&mut self, charts: &[Chart]) -> io::Result<()> {
-        for chart in charts {
-            self.charts.retain(|known| known.id != chart.id);
-            self.charts.push(chart.clone());
-        }
+        self.board.publish(charts);
         Ok(())
     }
 
     fn end_of_interval(&mut self) -> io::Result<()> {
+        self.intervals += 1;
+        if self.intervals < WHOLE_INTERVAL {
+            return Ok(());
+        }
         if !self.json {
-            for chart in &self.charts {
-                writeln!(self.out, "{}", row_of(chart, 1.0))?;
+            for shown in &self.board.0 {
+                writeln!(self.out, "{}", row_of(&shown.chart, shown.seconds))?;
             }
             return self.out.flush();
         }
-        let charts: Vec<ChartOfInterval<'_>> = self.charts.iter().map(of_interval).collect();
+        let charts: Vec<ChartOfInterval<'_>> = self.board.0.iter().map(of_interval).collect();
         serde_json::to_writer_pretty(&mut self.out, &charts)?;
         writeln!(self.out)?;
         self.out.flush()
     }
 }
 
-fn of_interval(chart: &Chart) -> ChartOfInterval<'_> {
+/// The first interval has begun before the workers were ready; the second is whole.
+pub const WHOLE_INTERVAL: u32 = 2;
+
+fn of_interval(shown: &Shown) -> ChartOfInterval<'_> {
+    let chart = &shown.chart;
     let dimensions = chart.dimensions.iter().map(|dimension| DimensionOfInterval {
         id: &dimension.id,
         name: if dimension.name.is_empty() { &dimension.id } else { &dimension.name },
-        value: dimension.grown,
+        grown: dimension.grown,
+        total: dimension.value.cast_signed(),
     });
     ChartOfInterval {
         id: &chart.id,
         title: &chart.title,
         unit: &chart.unit,
+        seconds: shown.seconds,
         dimensions: dimensions.collect(),
     }
 }

@@ -41,11 +41,12 @@ impl<W: Write> Protocol<W> {
                 chart.dimensions.iter().filter(|dimension| !self.knows(chart, dimension)).collect();
             if !fresh.is_empty() {
                 self.announce(chart, &fresh)?;
-                self.set(chart, &fresh, |_| 0)?;
+                // The known ones, too: what is not set in a block counts as not collected, and draws a hole.
+                let is_fresh = |dimension: &Dimension| fresh.iter().any(|known| known.id == dimension.id);
+                self.set(chart, |dimension| if is_fresh(dimension) { 0 } else { dimension.printed() })?;
             }
             if chart.dimensions.iter().any(|dimension| dimension.value != 0) || fresh.is_empty() {
-                let all: Vec<&Dimension> = chart.dimensions.iter().collect();
-                self.set(chart, &all, Dimension::printed)?;
+                self.set(chart, Dimension::printed)?;
             }
         }
         self.out.flush()
@@ -85,13 +86,8 @@ impl<W: Write> Protocol<W> {
         Ok(())
     }
 
-    /// BEGIN, SET for each dimension that the agent knows, END.
-    fn set(
-        &mut self,
-        chart: &Chart,
-        dimensions: &[&Dimension],
-        value: impl Fn(&Dimension) -> i64,
-    ) -> io::Result<()> {
+    /// BEGIN, SET for every dimension that the agent knows, END.
+    fn set(&mut self, chart: &Chart, value: impl Fn(&Dimension) -> i64) -> io::Result<()> {
         let Some(known) = self.known.get_mut(&chart.id) else {
             return Ok(());
         };
@@ -106,7 +102,8 @@ impl<W: Write> Protocol<W> {
                 now.duration_since(last).as_micros().max(1)
             )?,
         }
-        for dimension in dimensions.iter().filter(|dimension| known.dimensions.contains(&dimension.id)) {
+        for dimension in chart.dimensions.iter().filter(|dimension| known.dimensions.contains(&dimension.id))
+        {
             writeln!(self.out, "SET {} = {}", word(&dimension.id), value(dimension))?;
         }
         writeln!(self.out, "END")

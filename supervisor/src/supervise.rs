@@ -15,6 +15,9 @@ use crate::module::Module;
 /// Longest wait for the workers' first charts before the first interval begins.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 
+/// Time between two epochs.
+const COLLECTING: Duration = Duration::from_secs(1);
+
 /// How often a worker's end or its next start is looked for while nothing else happens.
 const TENDING: Duration = Duration::from_millis(100);
 
@@ -72,16 +75,29 @@ impl<O: Output> Supervisor<O> {
         let mut tick = 0;
         while self.iterations.is_none_or(|last| tick < last) {
             tick += 1;
-            self.handle_until(next_boundary(self.update_every), |_| true)?;
-            for module in &mut self.modules {
-                module.collect(tick);
+            let end = next_boundary(self.update_every);
+            // Every second, however seldom charts are drawn: rows in the kernel are for what is active in one.
+            loop {
+                let now = next_boundary(COLLECTING).min(end);
+                self.handle_until(now, |_| true)?;
+                self.collect(tick)?;
+                if now >= end {
+                    break;
+                }
             }
-            let deadline = Instant::now() + self.update_every / 2;
-            self.handle_until(deadline, |modules| modules.iter().any(Module::is_collecting))?;
             self.draw(false)?;
             self.output.end_of_interval().map_err(gone)?;
         }
         Ok(())
+    }
+
+    /// Asks every worker for an epoch, and waits half a collecting interval for the answers.
+    fn collect(&mut self, tick: u64) -> Result<(), Stop> {
+        for module in &mut self.modules {
+            module.collect(tick);
+        }
+        let deadline = Instant::now() + COLLECTING / 2;
+        self.handle_until(deadline, |modules| modules.iter().any(Module::is_collecting))
     }
 
     /// Handles what happens until `deadline`, or until `wanted` says that there is nothing more to wait for.

@@ -16,6 +16,9 @@ use shared::wire::{self, ToWorker};
 use crate::events::Event;
 use crate::temporary;
 
+/// Longest time for a worker to arrive, load and attach; a hundred kprobes on a slow machine take some seconds.
+const START_PATIENCE: Duration = Duration::from_secs(120);
+
 /// Longest time between two attempts to start a worker.
 const MAX_DELAY: Duration = Duration::from_secs(60);
 
@@ -33,7 +36,10 @@ struct Hello {
 #[derive(Debug)]
 pub enum State {
     /// Started; loading and attaching.
-    Starting,
+    Starting {
+        /// When it is given up.
+        until: Instant,
+    },
     /// Counting. `collecting`: it owes a snapshot.
     Ready {
         /// A `Collect` is under way.
@@ -83,7 +89,7 @@ impl Worker {
             .spawn(move || forward(server, number, &events))
             .context("cannot start the thread that listens to a worker")?;
         Ok(Worker {
-            state: State::Starting,
+            state: State::Starting { until: Instant::now() + START_PATIENCE },
             number,
             child: Some(child),
             orders: None,

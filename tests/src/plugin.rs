@@ -257,7 +257,7 @@ impl Plugin {
         waited.with_context(|| format!("its log:\n{}", self.stderr()))?;
         let status = ended.ok_or_else(|| anyhow!("the supervisor has no status"))?;
         // A worker that lives on would keep the pipes open: do not wait for the readers for ever.
-        wait_until("the end of the supervisor's output", STOP_LIMIT, || {
+        wait_until("the end of the supervisor's output", limit.max(STOP_LIMIT), || {
             Ok(self.readers.iter().all(JoinHandle::is_finished))
         })?;
         let stderr = self.stderr();

@@ -241,28 +241,29 @@ pub fn create_perf_link(program: BorrowedFd<'_>, event: BorrowedFd<'_>) -> io::R
     own(call(LINK_CREATE, &mut attribute)?)
 }
 
-/// How often the kernel skipped a program because it was already running on that CPU; 0 where the kernel does not say (< 5.12).
-pub fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
+/// How often the kernel skipped a program because it was already running on that CPU; `None` where the kernel does not say (< 5.12).
+pub fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<Option<u64>> {
     /// Offset of `recursion_misses` in `struct bpf_prog_info`, which only grows.
     const RECURSION_MISSES: usize = 208;
     info_word::<{ RECURSION_MISSES + 8 }>(program)
 }
 
-/// Returns that a kretprobe had no instance for, of the link that attaches it; 0 where the kernel does not say (< 6.7).
-pub fn link_misses(link: BorrowedFd<'_>) -> io::Result<u64> {
+/// How often a kprobe was skipped, or a kretprobe had no instance free, by the link that attaches it; `None` where the kernel does not say
+/// (< 6.7).
+pub fn link_misses(link: BorrowedFd<'_>) -> io::Result<Option<u64>> {
     /// Offset of `perf_event.kprobe.missed` in `struct bpf_link_info`, which only grows.
     const MISSED: usize = 48;
     info_word::<{ MISSED + 8 }>(link)
 }
 
-/// The last word of the first `END` bytes that the kernel tells of an object; 0 when it tells less.
-fn info_word<const END: usize>(object: BorrowedFd<'_>) -> io::Result<u64> {
+/// The last word of the first `END` bytes that the kernel tells of an object; `None` when it tells less.
+fn info_word<const END: usize>(object: BorrowedFd<'_>) -> io::Result<Option<u64>> {
     let mut info = [0_u8; END];
     let mut attribute = Info { fd: raw(object), length: END as u32, info: info.as_mut_ptr() as u64 };
     call(OBJ_GET_INFO_BY_FD, &mut attribute)?;
     let mut word = [0; 8];
     word.copy_from_slice(&info[END - 8..]);
-    Ok(u64::from_ne_bytes(word))
+    Ok((attribute.length as usize >= END).then(|| u64::from_ne_bytes(word)))
 }
 
 /// A descriptor that the kernel has just made.

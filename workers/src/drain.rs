@@ -10,6 +10,7 @@ use shared::snapshot::{CommandLine, Missed, Snapshot};
 
 use crate::bpf::MapHandle;
 use crate::hash::Hash;
+use crate::join::join_rows;
 use crate::mapping::MappedRows;
 use crate::quiescence::Quiescence;
 use crate::rows::{EXTRA_COUNTERS, RawRow, SLOTS, control, row_size};
@@ -65,11 +66,30 @@ struct Pending {
     rows: Vec<usize>,
     overflow_keys: Vec<u8>,
     command_line_keys: Vec<u8>,
+    /// Rows of the snapshot, by number, whose process gave itself their name.
+    renamed: Vec<usize>,
 }
 
 impl Pending {
     fn new(snapshot: Snapshot) -> Self {
-        Pending { snapshot, rows: Vec::new(), overflow_keys: Vec::new(), command_line_keys: Vec::new() }
+        Pending {
+            snapshot,
+            rows: Vec::new(),
+            overflow_keys: Vec::new(),
+            command_line_keys: Vec::new(),
+            renamed: Vec::new(),
+        }
+    }
+}
+
+impl Pending {
+    fn take(&mut self, row: RawRow<'_>, counters: usize) {
+        if row.is_renamed() {
+            self.renamed.push(self.snapshot.identities.len());
+        }
+        self.snapshot.identities.push(row.identity());
+        self.snapshot.values.extend(row.counters().take(counters));
+        self.snapshot.missed.failed_reads += row.counters().nth(counters + 1).unwrap_or(0);
     }
 }
 
@@ -81,11 +101,6 @@ impl Drain {
             .map_err(failed("write", "control"))?;
         let totals = vec![0; maps.counters + EXTRA_COUNTERS];
         Ok(Drain { maps, quiescence, epoch: 1, pending: None, totals })
-    }
-
-    /// Counters of the table.
-    pub fn counters(&self) -> usize {
-        self.maps.counters
     }
 
     /// Does once everything that an epoch will need of the kernel, and changes nothing.
@@ -122,6 +137,7 @@ impl Drain {
         self.read_rows(&mut pending)?;
         self.read_overflow(&mut pending)?;
         self.read_command_lines(&mut pending)?;
+        join_rows(&mut pending.snapshot, &pending.renamed, self.maps.counters);
         let snapshot = pending.snapshot.clone();
         self.pending = Some(pending);
         Ok(snapshot)
@@ -156,7 +172,7 @@ impl Drain {
             for index in first..first + SLOTS {
                 if mapped.is_claimed(index) {
                     mapped.read(index, &mut row);
-                    take(RawRow(&row), self.maps.counters, &mut pending.snapshot);
+                    pending.take(RawRow(&row), self.maps.counters);
                     pending.rows.push(index);
                 }
             }
@@ -169,10 +185,9 @@ impl Drain {
     fn read_overflow(&mut self, pending: &mut Pending) -> Result<(), ReadError> {
         let (epoch, counters) = (self.epoch, self.maps.counters);
         let Some(map) = &mut self.maps.overflow else { return Ok(()) };
-        let Pending { snapshot, overflow_keys, .. } = pending;
         let each = |key: &[u8], value: &[u8]| {
-            take(RawRow(value), counters, snapshot);
-            overflow_keys.extend_from_slice(key);
+            pending.take(RawRow(value), counters);
+            pending.overflow_keys.extend_from_slice(key);
         };
         map.read(|key| is_quiet(key, epoch), each).map_err(failed("read", "overflow"))
     }
@@ -247,12 +262,6 @@ impl Drain {
 /// Whether a key (`struct row_key`: tgid, generation, lane) is of `epoch`, by its parity.
 fn is_quiet(key: &[u8], epoch: u64) -> bool {
     u64::from(key[8] & 1) == epoch & 1
-}
-
-fn take(row: RawRow<'_>, counters: usize, snapshot: &mut Snapshot) {
-    snapshot.identities.push(row.identity());
-    snapshot.values.extend(row.counters().take(counters));
-    snapshot.missed.failed_reads += row.counters().nth(counters + 1).unwrap_or(0);
 }
 
 /// `struct command_line` of common/command_line.h: length in user memory, then as much of the text as there is room for.

@@ -44,12 +44,29 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    fn events_counted(&self) -> usize {
+        self.plan.events.iter().filter(|event| !event.attached.is_empty()).count()
+    }
+
+    /// Whether every event with counters is attached.
+    fn is_complete(&self, table: &Table) -> bool {
+        let counts =
+            |name: &str| table.events.iter().any(|event| event.name == name && !event.counters.is_empty());
+        self.plan.events.iter().all(|planned| !planned.attached.is_empty() || !counts(&planned.event))
+    }
+
+    /// Whether returns may be lost without the kernel telling.
+    pub fn may_lose_returns_silently(&self) -> bool {
+        self.kprobes.iter().any(|kprobe| kprobe.is_at_return() && !kprobe.tells_misses())
+    }
+
     /// How often the kernel has skipped a program at an entry, because it was already running on that CPU; all programs, since the start.
     pub fn recursion_misses(&self) -> u64 {
         use std::os::fd::AsFd;
         let loaded = self.ebpf.programs().filter_map(|(_, program)| program.fd().ok());
         // A kernel that does not answer has nothing to say about misses either: what it counted so far is 0.
-        let programs: u64 = loaded.map(|fd| bpf::recursion_misses(fd.as_fd()).unwrap_or(0)).sum();
+        let programs: u64 =
+            loaded.map(|fd| bpf::recursion_misses(fd.as_fd()).ok().flatten().unwrap_or(0)).sum();
         programs + self.kprobe_misses(false)
     }
 
@@ -74,17 +91,25 @@ impl Loaded {
 ///
 /// Fails when no event at all can be counted; the error names every candidate and why it was refused.
 pub fn load(table: &Table, order: &StartOrder, facts: &Facts) -> Result<Loaded> {
-    let mut refusals = Vec::new();
+    let (mut best, mut refusals) = (None::<Loaded>, Vec::new());
     for flavour in flavours(order, facts.btf.is_some()) {
         match load_flavour(table, order, facts, flavour) {
-            Ok(loaded) => return Ok(loaded),
+            Ok(loaded) if loaded.is_complete(table) => return Ok(loaded),
+            // Objects for newer kernels may load in part; perhaps older ones load whole.
+            Ok(loaded)
+                if best.as_ref().is_none_or(|best| loaded.events_counted() > best.events_counted()) =>
+            {
+                best = Some(loaded);
+            }
+            Ok(_) => {}
             Err(error) => refusals.push(format!("{flavour:?} objects: {error:#}")),
         }
     }
-    if refusals.is_empty() {
-        bail!("{}", nothing_to_try(order, facts));
+    match best {
+        Some(best) => Ok(best),
+        None if refusals.is_empty() => bail!("{}", nothing_to_try(order, facts)),
+        None => bail!("{}", refusals.join("; ")),
     }
-    bail!("{}", refusals.join("; "))
 }
 
 /// Why the options leave no object to try.
@@ -136,7 +161,8 @@ fn load_flavour(table: &Table, order: &StartOrder, facts: &Facts, flavour: Flavo
         if refused_now {
             continue;
         }
-        if attached.is_empty() {
+        if !table.events.iter().any(|event| !event.counters.is_empty() && attached.contains_key(&event.name))
+        {
             bail!("no event can be counted: {}", choices.refusals().join("; "));
         }
         let events = table.events.iter().filter(|event| is_wanted(event, order));
@@ -167,7 +193,7 @@ fn load_object(
     let mut loader = EbpfLoader::new();
     loader.map_max_entries("rows", rows_in(flavour, order.apps, facts.cpus) as u32);
     if order.apps {
-        loader.map_max_entries("overflow", overflow_entries(flavour, order));
+        loader.map_max_entries("overflow", order.pid_table_size);
     }
     if flavour == Flavour::Legacy {
         loader.btf(None);
@@ -178,11 +204,6 @@ fn load_object(
     loader
         .load(bytes)
         .with_context(|| format!("cannot load the {flavour:?} object of module `{}`", table.module))
-}
-
-/// Without slots the hash holds every active process; with them only those that collide.
-fn overflow_entries(flavour: Flavour, order: &StartOrder) -> u32 {
-    if flavour == Flavour::Rows { (order.pid_table_size / 4).max(1024) } else { order.pid_table_size }
 }
 
 /// Rows of the array: for each CPU and epoch the slots and a spill row; without applications one for each CPU.

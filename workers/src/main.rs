@@ -26,7 +26,6 @@ use shared::wire::{LogLevel, Plan, StartOrder, ToSupervisor, ToWorker};
 
 use channel::Channel;
 use drain::Drain;
-use join::join_rows;
 use loader::{Facts, Loaded};
 use quiescence::Quiescence;
 
@@ -87,18 +86,22 @@ fn start(module: &str, order: &StartOrder) -> Result<(Table, Loaded, Drain)> {
 
 fn serve(channel: &Channel, table: &Table, loaded: Loaded, mut drain: Drain) -> Result<()> {
     report_losses(channel, table, &loaded.plan)?;
-    if !privileges::drop_all(|| drain.try_maps().and_then(|()| loaded.try_programs()))? {
-        let text = "this kernel asks for capabilities to read maps; the worker keeps its own";
-        channel.log(LogLevel::Info, text.to_owned())?;
+    if loaded.may_lose_returns_silently() {
+        let text = "results are taken by kretprobes, which lose some when many threads wait in a call; this kernel does not tell how many";
+        channel.log(LogLevel::Warning, text.to_owned())?;
+    }
+    if let Some(refusal) = privileges::drop_all(|| drain.try_maps().and_then(|()| loaded.try_programs()))? {
+        channel.log(
+            LogLevel::Info,
+            format!("the worker keeps its capabilities, as this kernel wants them: {refusal}"),
+        )?;
     }
     channel.send(&ToSupervisor::Ready(loaded.plan.clone()))?;
-    let counters = drain.counters();
     let (mut recursion, mut kretprobe) = (Misses::default(), Misses::default());
     while let Some(order) = channel.next_order()? {
         match order {
             ToWorker::Collect { merged_epoch, .. } => {
                 let mut snapshot = drain.collect(merged_epoch)?;
-                join_rows(&mut snapshot, counters);
                 snapshot.missed.recursion = recursion.of(snapshot.epoch, loaded.recursion_misses());
                 snapshot.missed.kretprobe = kretprobe.of(snapshot.epoch, loaded.kretprobe_misses());
                 channel.send(&ToSupervisor::Snapshot(snapshot))?;
@@ -151,6 +154,9 @@ fn hint(error: &anyhow::Error) -> &'static str {
             .is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
     });
     let text = format!("{error:#}");
+    if text.contains("Too many open files") {
+        return "raise the limit of open files (ulimit -n, LimitNOFILE= of the agent's unit)";
+    }
     if denied || text.contains("Operation not permitted") || text.contains("Permission denied") {
         "run as root, or give CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN; look for SELinux denials and at /sys/kernel/security/lockdown"
     } else {

@@ -9,20 +9,20 @@ use anyhow::{Context, Result};
 use caps::CapSet;
 use nix::sys::prctl;
 
-/// Gives up every capability for good, if `works` still succeeds without them. Returns whether it did.
+/// Gives up every capability for good, if `works` still succeeds without them; else returns what it said, and nothing has changed.
 ///
 /// Fails when the capability sets cannot be changed at all.
-pub fn drop_all(works: impl Fn() -> io::Result<()>) -> Result<bool> {
+pub fn drop_all(works: impl Fn() -> io::Result<()>) -> Result<Option<io::Error>> {
     let effective = caps::read(None, CapSet::Effective).context("cannot read the capabilities")?;
     caps::clear(None, CapSet::Effective).context("cannot give up the capabilities in effect")?;
-    if works().is_err() {
+    if let Err(refusal) = works() {
         caps::set(None, CapSet::Effective, &effective).context("cannot take the capabilities back")?;
-        return Ok(false);
+        return Ok(Some(refusal));
     }
     for set in [CapSet::Ambient, CapSet::Inheritable, CapSet::Permitted] {
         caps::clear(None, set).with_context(|| format!("cannot clear the {set:?} capabilities"))?;
     }
     // No program that this process might ever execute gets any of them back.
     prctl::set_no_new_privs().context("cannot forbid new privileges")?;
-    Ok(true)
+    Ok(None)
 }

@@ -31,6 +31,7 @@ pub mod control {
 
 const COMM_OF_THREAD: u32 = 1;
 const ENDED: u32 = 2;
+const RENAMED: u32 = 4;
 
 /// Bytes of a row with `counters` counters of the table.
 pub fn row_size(counters: usize) -> usize {
@@ -56,6 +57,11 @@ impl RawRow<'_> {
             comm_of_thread: flags & COMM_OF_THREAD != 0,
             ended: flags & ENDED != 0,
         }
+    }
+
+    /// Whether the process gave itself the name of this row.
+    pub fn is_renamed(self) -> bool {
+        self.u32_at(28) & RENAMED != 0
     }
 
     /// Every counter: the table's, then events without a row, then failed reads.

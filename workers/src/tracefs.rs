@@ -19,8 +19,11 @@ pub fn make_visible() -> io::Result<()> {
         return Ok(());
     }
     unshare(CloneFlags::CLONE_NEWNS)?;
-    // Nothing that is mounted here may spread to the host.
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+    // Nothing that is mounted here may spread to the host. In a chroot "/" may be no mount, but /sys is one.
+    let private = |place: &str| {
+        mount(None::<&str>, place, None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+    };
+    private("/sys").or_else(|_| private("/"))?;
     // Kernels before 4.1 have it in debugfs only.
     let place = PLACES.iter().find(|place| Path::new(place).exists()).unwrap_or(&PLACES[0]);
     mount(Some("tracefs"), *place, Some("tracefs"), MsFlags::empty(), None::<&str>)?;

@@ -17,12 +17,19 @@ machines with one CPU; `host` is the machine that made this document.
 
 - `exact`: every number of the event (calls, errors, bytes) is as done, to the unit. With applications that is the number
   of each load's group, and the groups' sum is the system's total; without, the growth of the system's total.
-- `exact*`: the system's total grew by what the loads did, and by what the plugin itself reads and writes every second.
+- `exact*`: the system's total grew by what the loads did, and by what the plugins themselves open, read and write every
+  second, which is in the total too.
 - `≥`: not fewer than done; other processes of the machine count too and cannot be told apart.
 - `(n)`: not counted, for the reason n below the table, which the plugin logs.
 - `-`: the mode has no numbers of this event.
 
-`missed`: `ebpf.process_missed` is zero. `sums`: groups add up to the system. `output`: the output is well-formed and no
+A kretprobe follows ten tasks in a call at once (two for each CPU, if that is more), so it loses results where more wait or
+are preempted there. Where the hooks below name one, `exact` holds for the loads that run one after the other and for all
+calls; results of the loads that run all at once may be fewer, if `ebpf.process_missed` shows lost returns or, on kernels
+before 6.7, which do not tell, the log warns of it. Without BTF the plugin therefore takes results from `sys_exit` unless
+`ebpf co-re tracing = probe` is set.
+
+`missed`: `ebpf.process_missed` is zero, but for such lost returns. `sums`: groups add up to the system. `output`: the output is well-formed and no
 counter goes down; in the cells about a faked release or replaced hooks also that what they are about holds.
 ";
 
@@ -90,6 +97,8 @@ fn value(lines: &[&Line], column: &str, reasons: &mut Vec<String>) -> String {
 
 /// A reason without the function that it happens to be about: the same for all events.
 fn general(reason: &str) -> String {
+    // What the verifier printed has addresses and times in it; the log has all of it.
+    let reason = reason.split(". Verifier output").next().unwrap_or(reason);
     let kinds = ["fexit:", "fentry:", "kretprobe:", "kprobe:"];
     let mut words = Vec::new();
     for word in reason.split(' ') {

@@ -14,8 +14,9 @@ use super::log;
 use crate::plugin::Plugin;
 use crate::system::{processes, wait_until};
 
-/// The kernel frees programs, maps and probes some time after their last descriptor is closed.
-const FREE_LIMIT: Duration = Duration::from_secs(10);
+/// The kernel takes each fexit, fentry and kprobe away with grace periods of its own, one after the other, while the killed
+/// worker ends: tenths of a second for each of some forty functions (6.12: up to 15 s, on an emulated CPU).
+const FREE_LIMIT: Duration = Duration::from_secs(60);
 /// Loading on an emulated CPU takes its time.
 const START_LIMIT: Duration = Duration::from_secs(60);
 const STRATEGIES: [&str; 3] = ["trampoline", "tracepoint", "probe"];

@@ -24,6 +24,11 @@ impl Said {
         self.hooks.iter().any(|(event, hook)| event != "exec" && hook != "none")
     }
 
+    /// Whether any result is taken by a kretprobe.
+    pub fn uses_kretprobes(&self) -> bool {
+        self.hooks.values().any(|hook| hook.contains("kretprobe"))
+    }
+
     /// Why `event` is not counted; `None` when it is.
     pub fn reason(&self, event: &str) -> Option<String> {
         self.failed.clone().or_else(|| self.not_counted.get(event).cloned())

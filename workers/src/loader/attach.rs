@@ -143,7 +143,8 @@ fn attach_kprobes(
         let names =
             [("kretprobe", Place::Return, format!("kretprobe_{base}")), ("kprobe", Place::Entry, entry)];
         for (kind, place, name) in names {
-            if place == Place::Return && ebpf.program(&name).is_none() {
+            // Some events need only the one or the other.
+            if ebpf.program(&name).is_none() {
                 continue;
             }
             let Program::KProbe(program) = program(ebpf, &name)? else {

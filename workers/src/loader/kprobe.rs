@@ -74,8 +74,20 @@ impl Kprobe {
     /// Times that the kernel skipped it since it was attached, at a return because no instance was free; 0 where the kernel does not
     /// say (perf: < 6.7).
     pub fn misses(&self) -> u64 {
-        let told = self.link.as_ref().map(|link| bpf::link_misses(link.as_fd()).unwrap_or(0));
-        told.or_else(|| self.entry.as_ref()?.misses()).unwrap_or(0)
+        self.told_misses().unwrap_or(0)
+    }
+
+    /// Whether the kernel tells what it skips.
+    pub fn tells_misses(&self) -> bool {
+        self.told_misses().is_some()
+    }
+
+    fn told_misses(&self) -> Option<u64> {
+        match (&self.link, &self.entry) {
+            (Some(link), _) => bpf::link_misses(link.as_fd()).ok()?,
+            (None, Some(entry)) => entry.misses(),
+            (None, None) => None,
+        }
     }
 }
 
