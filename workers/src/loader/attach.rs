@@ -193,7 +193,7 @@ fn attach_tracepoint(ebpf: &mut Ebpf, event: &str, tracepoint: &str) -> Result<(
         bail!("the program is no tracepoint");
     };
     if program.fd().is_err() {
-        crate::tracefs::make_visible().context("tracefs is not mounted and cannot be mounted")?;
+        crate::tracefs::make_visible().context("tracefs cannot be used")?;
         program.load().map_err(explain)?;
     }
     program.attach(group, name).map_err(explain)?;
@@ -205,7 +205,7 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program> {
 }
 
 /// The verifier's last words instead of all of them: they say what it refused.
-fn explain(error: ProgramError) -> anyhow::Error {
+pub fn explain(error: ProgramError) -> anyhow::Error {
     let ProgramError::LoadError { io_error, verifier_log } = &error else {
         return anyhow!(error);
     };

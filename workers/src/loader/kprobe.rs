@@ -58,7 +58,7 @@ impl Kprobe {
     }
 
     fn through_tracefs(program: BorrowedFd<'_>, function: &str, place: Place) -> Result<Self> {
-        tracefs::make_visible().context("no kprobe PMU, and tracefs is not mounted and cannot be mounted")?;
+        tracefs::make_visible().context("no kprobe PMU, and tracefs cannot be used")?;
         let entry = TracefsEntry::new(function, place)?;
         let id = entry.id()?;
         let event = perf::open(perf::TRACEPOINT, u64::from(id), None).context("perf_event_open")?;

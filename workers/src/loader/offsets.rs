@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use aya::Ebpf;
 use aya::programs::Program;
 
+use super::attach::explain;
 use super::kprobe::{Kprobe, Place};
 use crate::bpf::MapHandle;
 use crate::rows::control;
@@ -49,7 +50,10 @@ fn attach(ebpf: &mut Ebpf) -> Result<Option<Kprobe>> {
     let Some(Program::KProbe(program)) = ebpf.program_mut("kprobe_sample_task") else {
         bail!("the object has no program `kprobe_sample_task`");
     };
-    program.load()?;
+    program
+        .load()
+        .map_err(explain)
+        .context("a program that reads kernel memory (lockdown=confidentiality forbids it)")?;
     let program = program.fd().context("the program is loaded")?.as_fd();
     for function in FUNCTIONS {
         if let Ok(kprobe) = Kprobe::attach(program, function, Place::Entry) {
