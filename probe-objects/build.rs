@@ -94,10 +94,7 @@ fn header(module: &str, table: &Table, numbers: &BTreeMap<String, Numbers>) -> R
         join(&table.event, |event| format!("EVENT_{}", event.name))
     )?;
     for abi in ["x86_64", "i386"] {
-        writeln!(
-            text,
-            "static inline unsigned int event_of_{abi}(unsigned int number)\n{{\n\tswitch (number) {{"
-        )?;
+        let mut cases = String::new();
         for event in table.event.iter().filter(|event| !event.system_calls.is_empty()) {
             for call in &event.system_calls {
                 let Some(known) = numbers.get(call) else {
@@ -106,11 +103,10 @@ fn header(module: &str, table: &Table, numbers: &BTreeMap<String, Numbers>) -> R
                     );
                 };
                 let number = if abi == "x86_64" { known.x86_64 } else { known.i386 };
-                writeln!(text, "\tcase {number}: /* {call} */")?;
+                write!(cases, " X({number}, EVENT_{})", event.name)?;
             }
-            writeln!(text, "\t\treturn EVENT_{};", event.name)?;
         }
-        writeln!(text, "\t}}\n\treturn EVENT_none;\n}}")?;
+        writeln!(text, "#define FOR_EACH_CALL_OF_{abi}(X){cases}")?;
     }
     for (call, number) in numbers {
         writeln!(text, "enum {{ NR_x86_64_{call} = {}, NR_i386_{call} = {} }};", number.x86_64, number.i386)?;

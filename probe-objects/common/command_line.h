@@ -33,7 +33,7 @@ static __always_inline int record_command_line(struct task_struct *task)
 	if (!line || !memory)
 		return 0;
 	__u64 owner = owner_of(task);
-	struct row_key key = key_of((__u32)owner, generation_of_owner(owner), current_lane());
+	struct row_key key = key_of(tgid_of_owner(owner), generation_of_owner(owner), current_lane());
 	unsigned long start = memory->arg_start;
 	__u64 length = memory->arg_end - start;
 	__u32 size = length > COMMAND_LINE ? COMMAND_LINE : length;

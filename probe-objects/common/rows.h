@@ -52,17 +52,33 @@ struct row_key {
 
 enum { ROW_SLOTS = 256 }; /* per CPU and epoch; a power of two */
 
-/*
- * Key: the row's number, lane × (slots + 1) + slot; the last slot is the CPU's spill row.
- * Value: the row. Written here, cleared by user space in the other epoch. max_entries is set by the loader:
- * possible CPUs × 2 × 257 rows × 208 B = 107 kB per CPU with applications, one row per CPU without.
- * Never full: a taken slot is the hash's business.
- */
 #if FLAVOUR_ROWS && APPS
-#define SLOTS ROW_SLOTS
+/*
+ * Key: the row's number; each CPU has its slots of even epochs, those of odd ones, and a spill row of each.
+ * Value: the row. Written here, cleared by user space in the other epoch. max_entries is set by the loader:
+ * possible CPUs × 2 × 257 rows × 208 B = 107 kB per CPU. Never full: a taken slot is the hash's business.
+ */
 DEFINE_MAP(rows, BPF_MAP_TYPE_ARRAY, __u32, struct row, 1, BPF_F_MMAPABLE);
+
+enum { ROWS_PER_CPU = 2 * ROW_SLOTS + 2 };
+
+/*
+ * Where the slots of this epoch begin among the CPU's rows: 0 or ROW_SLOTS. Written by user space. Only one byte of it ever changes, so that
+ * no program sees half a change. A global, because the look-up in a map would cost every event ten instructions.
+ */
+volatile __u64 epoch_slots = 0;
+#elif FLAVOUR_ROWS
+/*
+ * The rows of the CPUs, 53 kB, read by user space. A global, because the look-up in a map would double what an event costs; its length must be
+ * known to the verifier, so CPUs beyond it share rows with others, which atomic adds allow.
+ */
+enum { CPU_ROWS = 256 };
+struct row cpu_rows[CPU_ROWS] = {};
 #else
-#define SLOTS 0
+/*
+ * Key: the lane with applications, where this is the spill row; the CPU without. Value: the row. Written here, cleared by user space
+ * in the other epoch. max_entries is set by the loader.
+ */
 DEFINE_MAP(rows, BPF_MAP_TYPE_ARRAY, __u32, struct row, 1, 0);
 #endif
 
@@ -95,7 +111,11 @@ static __always_inline void add(struct row *row, __u32 slot, __u64 amount)
 static __always_inline struct row *current_row(void)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
+#if FLAVOUR_ROWS
+	return &cpu_rows[cpu & (CPU_ROWS - 1)];
+#else
 	return bpf_map_lookup_elem(&rows, &cpu);
+#endif
 }
 
 #else
@@ -110,13 +130,21 @@ DEFINE_MAP(overflow, BPF_MAP_TYPE_HASH, struct row_key, struct row, 32768, 0);
 /* One CPU in one epoch: CPU × 2 + the epoch's parity. Rows of a lane are written by that CPU only, then by user space only. */
 static __always_inline __u32 current_lane(void)
 {
-	__u64 epoch = control_word(CONTROL_EPOCH);
-	return bpf_get_smp_processor_id() * 2 + (epoch & 1);
+#if FLAVOUR_ROWS
+	__u32 parity = epoch_slots / ROW_SLOTS & 1;
+#else
+	__u32 parity = control_word(CONTROL_EPOCH) & 1;
+#endif
+	return bpf_get_smp_processor_id() * 2 + parity;
 }
 
 static __always_inline struct row *spill_row(__u32 lane)
 {
-	__u32 index = lane * (SLOTS + 1) + SLOTS;
+#if FLAVOUR_ROWS
+	__u32 index = lane / 2 * ROWS_PER_CPU + 2 * ROW_SLOTS + (lane & 1);
+#else
+	__u32 index = lane;
+#endif
 	struct row *row = bpf_map_lookup_elem(&rows, &index);
 	if (row)
 		add(row, SLOT_NO_ROW, 1);

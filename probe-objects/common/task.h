@@ -26,17 +26,23 @@ static __always_inline void copy_comm(char *to, struct task_struct *task)
 
 #elif FLAVOUR_ROWS
 
-#define OWNED (1ULL << 63)
-
+/*
+ * What tells the owners of slots apart: the process and how often it has executed a program. One more than the process id, so that it is
+ * never 0, not even the idle task's; the count's upper half is not needed to tell neighbours apart.
+ */
 static __always_inline __u64 owner_of(struct task_struct *task)
 {
-	/* 31 bits of the exec count are enough to tell neighbours apart. */
-	return OWNED | (task->self_exec_id << 32 & ~OWNED) | (__u32)task->tgid;
+	return (task->self_exec_id << 32 | (__u32)task->tgid) + 1;
+}
+
+static __always_inline __u32 tgid_of_owner(__u64 owner)
+{
+	return (__u32)owner - 1;
 }
 
 static __always_inline __u32 generation_of_owner(__u64 owner)
 {
-	return owner >> 32 & 0x7fffffff;
+	return owner >> 32;
 }
 
 /* Whether a task's leader may be asked for: not of one that is being released, whose leader may be gone. */
@@ -47,7 +53,7 @@ static __always_inline void write_identity(struct row *row, struct task_struct *
 {
 	struct task_struct *leader = reach == TASK_ALONE ? task : task->group_leader;
 	__u32 flags = reach == TASK_ALONE && task->pid != task->tgid ? ROW_COMM_OF_THREAD : 0;
-	row->tgid = (__u32)owner;
+	row->tgid = tgid_of_owner(owner);
 	row->generation = generation_of_owner(owner);
 	row->flags = flags;
 	row->start_ns = flags ? 0 : leader->start_time;
@@ -56,18 +62,21 @@ static __always_inline void write_identity(struct row *row, struct task_struct *
 }
 
 /* Two generations of a process land in different slots, so a fork and exec do not need the hash. */
-static __always_inline __u32 index_of(__u64 owner, __u32 lane)
+static __always_inline __u32 slot_of(__u64 owner)
 {
-	return lane * (SLOTS + 1) + (((__u32)owner + (__u32)(owner >> 32) * 61) & (SLOTS - 1));
+	return ((__u32)owner + (__u32)(owner >> 32) * 61) & (ROW_SLOTS - 1);
 }
 
 /*
- * The row of an owner who does not hold its slot: claims the slot, or goes to the hash where another has it.
- * A function of its own, because every program has this path and nearly none takes it.
+ * The row of a task that does not hold its slot: claims the slot, or goes to the hash where another has it.
+ * A function of its own, because every program has this path and nearly none takes it. It finds out the epoch and the owner once more,
+ * so that the usual path need not keep them in registers, which it would have to save.
  */
-static __attribute__((noinline)) struct row *claim_row(struct task_struct *task, __u64 owner, __u32 lane, enum task_reach reach)
+static __attribute__((noinline)) struct row *claim_row(struct task_struct *task, enum task_reach reach)
 {
-	__u32 index = index_of(owner, lane);
+	__u32 lane = current_lane();
+	__u64 owner = owner_of(task);
+	__u32 index = lane / 2 * ROWS_PER_CPU + (lane & 1) * ROW_SLOTS + slot_of(owner);
 	struct row *row = bpf_map_lookup_elem(&rows, &index);
 	if (!row)
 		return NULL; /* the loader sized the array: cannot happen */
@@ -77,7 +86,7 @@ static __attribute__((noinline)) struct row *claim_row(struct task_struct *task,
 	}
 	if (row->owner == owner) /* claimed between the two looks, by a program that interrupted this one */
 		return row;
-	struct row_key key = key_of((__u32)owner, generation_of_owner(owner), lane);
+	struct row_key key = key_of(tgid_of_owner(owner), generation_of_owner(owner), lane);
 	row = bpf_map_lookup_elem(&overflow, &key);
 	if (row)
 		return row;
@@ -86,20 +95,33 @@ static __attribute__((noinline)) struct row *claim_row(struct task_struct *task,
 	return insert_row(&key, &fresh);
 }
 
-static __always_inline struct row *find_row(struct task_struct *task, enum task_reach reach)
+/* The row that `owner` holds in its slot; NULL when it does not. `first`: the first slot of this CPU and epoch. */
+static __always_inline struct row *held_row(__u64 owner, __u32 first)
 {
-	__u32 lane = current_lane();
-	__u64 owner = owner_of(task);
-	__u32 index = index_of(owner, lane);
+	__u32 index = first + slot_of(owner);
 	struct row *row = bpf_map_lookup_elem(&rows, &index);
-	if (row && row->owner == owner)
-		return row;
-	return claim_row(task, owner, lane, reach);
+	return row && row->owner == owner ? row : NULL;
 }
 
+static __always_inline __u32 first_slot(void)
+{
+	return bpf_get_smp_processor_id() * ROWS_PER_CPU + (__u32)epoch_slots;
+}
+
+/* The CPU is asked for before the task here, so that only its number outlives a call. */
 static __always_inline struct row *current_row(void)
 {
-	return find_row(bpf_get_current_task_btf(), TASK_WITH_LEADER);
+	__u32 first = first_slot();
+	HIDE_ORIGIN(first); /* or clang would work it out after the next call and keep all that it is made of */
+	struct row *row = held_row(owner_of(bpf_get_current_task_btf()), first);
+	return row ? row : claim_row(bpf_get_current_task_btf(), TASK_WITH_LEADER);
+}
+
+/* Row of a task that may be about to be released. */
+static __always_inline struct row *row_of_task(struct task_struct *task)
+{
+	struct row *row = held_row(owner_of(task), first_slot());
+	return row ? row : claim_row(task, TASK_ALONE);
 }
 
 /* The running thread may have a new name; if it is the process's first, that is the process's name from now on. */

@@ -67,11 +67,6 @@ static __always_inline struct row *row_of_task(struct task_struct *task)
 	copy_comm(fresh.comm, task);
 	return insert_row(&key, &fresh);
 }
-#elif APPS
-static __always_inline struct row *row_of_task(struct task_struct *task)
-{
-	return find_row(task, TASK_ALONE);
-}
 #endif
 
 /* The creator runs; `child` is complete and has not run yet. Its row makes its creator known, whatever becomes of either. */
@@ -169,12 +164,15 @@ const volatile __u32 sys_exit_events = 0;
 SEC("tp_btf/sys_exit") int tp_btf_sys_exit(unsigned long long *ctx)
 {
 	struct pt_regs *regs = REGISTERS(ctx);
+	__u32 events = events_of(regs->orig_ax);
+	if (!events)
+		return 0;
 #if FLAVOUR_ROWS
 	int is_32_bit = bpf_get_current_task_btf()->thread_info.status & TS_COMPAT;
 #else
 	int is_32_bit = is_32_bit_call(regs->cs, regs->ss, regs->cx, regs->ip);
 #endif
-	struct system_call call = { .event = event_of(regs->orig_ax, is_32_bit) };
+	struct system_call call = { .event = is_32_bit ? events >> 8 : events & 0xff };
 	if (!(sys_exit_events >> call.event & 1))
 		return 0;
 	call.number = regs->orig_ax;

@@ -13,7 +13,7 @@ use crate::hash::Hash;
 use crate::join::join_rows;
 use crate::mapping::MappedRows;
 use crate::quiescence::Quiescence;
-use crate::rows::{EXTRA_COUNTERS, RawRow, SLOTS, control, row_size};
+use crate::rows::{EXTRA_COUNTERS, RawRow, SLOTS, first_slot, row_size, spill_row};
 
 /// Why an epoch could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +35,11 @@ pub struct Maps {
     pub counters: usize,
     /// Possible CPUs.
     pub cpus: usize,
-    /// Words for the programs.
-    pub control: MapHandle,
-    /// The array of rows.
+    /// Whose first word tells the programs the epoch's parity.
+    pub epoch: MapHandle,
+    /// That word in odd epochs; it is 0 in even ones.
+    pub odd_epoch: u64,
+    /// The array of rows, or the one value that holds them all.
     pub rows: MapHandle,
     /// The same, mapped, where its rows are claimed.
     pub mapped: Option<MappedRows>,
@@ -45,6 +47,19 @@ pub struct Maps {
     pub overflow: Option<Hash>,
     /// The hash of command lines, where they are recorded.
     pub command_lines: Option<Hash>,
+}
+
+impl Maps {
+    /// Values that the rows of all CPUs take without applications.
+    fn rows_without_apps(&self) -> usize {
+        if self.rows.value_size() == row_size(self.counters) { self.cpus } else { 1 }
+    }
+}
+
+/// Tells the programs which epoch it is. Only one byte of the word changes, so that none sees half a change.
+fn write_epoch(maps: &Maps, epoch: u64) -> io::Result<()> {
+    let word = if epoch & 1 == 1 { maps.odd_epoch } else { 0 };
+    maps.epoch.update(&0_u32.to_ne_bytes(), &word.to_ne_bytes())
 }
 
 /// Drains one module's maps.
@@ -96,17 +111,14 @@ impl Pending {
 impl Drain {
     /// Starts in epoch 1; the programs may be counting already.
     pub fn new(maps: Maps, quiescence: Quiescence) -> Result<Self, ReadError> {
-        maps.control
-            .update(&control::EPOCH.to_ne_bytes(), &1_u64.to_ne_bytes())
-            .map_err(failed("write", "control"))?;
+        write_epoch(&maps, 1).map_err(failed("write", "epoch"))?;
         let totals = vec![0; maps.counters + EXTRA_COUNTERS];
         Ok(Drain { maps, quiescence, epoch: 1, pending: None, totals })
     }
 
     /// Does once everything that an epoch will need of the kernel, and changes nothing.
     pub fn try_maps(&self) -> io::Result<()> {
-        let epoch = control::EPOCH.to_ne_bytes();
-        self.maps.control.update(&epoch, &self.epoch.to_ne_bytes())?;
+        write_epoch(&self.maps, self.epoch)?;
         self.quiescence.wait()?;
         self.maps.rows.lookup(&0_u32.to_ne_bytes(), &mut vec![0; self.maps.rows.value_size()])?;
         self.maps.overflow.iter().chain(&self.maps.command_lines).try_for_each(Hash::try_once)
@@ -130,9 +142,8 @@ impl Drain {
     }
 
     fn close_epoch(&mut self) -> Result<Snapshot, ReadError> {
-        let next = (self.epoch + 1).to_ne_bytes();
-        self.maps.control.update(&control::EPOCH.to_ne_bytes(), &next).map_err(failed("write", "control"))?;
-        self.quiescence.wait().map_err(failed("wait for the programs of", "control"))?;
+        write_epoch(&self.maps, self.epoch + 1).map_err(failed("write", "epoch"))?;
+        self.quiescence.wait().map_err(failed("wait for the programs of", "epoch"))?;
         let mut pending = Pending::new(self.empty_snapshot());
         self.read_rows(&mut pending)?;
         self.read_overflow(&mut pending)?;
@@ -160,15 +171,15 @@ impl Drain {
         let parity = (self.epoch & 1) as usize;
         let mut row = vec![0; row_size(self.maps.counters)];
         for cpu in 0..self.maps.cpus {
-            let lane = cpu * 2 + parity;
             let Some(mapped) = &self.maps.mapped else {
+                let lane = cpu * 2 + parity;
                 let found = self.maps.rows.lookup(&(lane as u32).to_ne_bytes(), &mut row);
                 if found.map_err(failed("read", "rows"))? {
                     self.take_spill(RawRow(&row), lane, pending);
                 }
                 continue;
             };
-            let first = lane * (SLOTS + 1);
+            let first = first_slot(cpu, parity);
             for index in first..first + SLOTS {
                 if mapped.is_claimed(index) {
                     mapped.read(index, &mut row);
@@ -176,8 +187,9 @@ impl Drain {
                     pending.rows.push(index);
                 }
             }
-            mapped.read(first + SLOTS, &mut row);
-            self.take_spill(RawRow(&row), first + SLOTS, pending);
+            let spill = spill_row(cpu, parity);
+            mapped.read(spill, &mut row);
+            self.take_spill(RawRow(&row), spill, pending);
         }
         Ok(())
     }
@@ -242,11 +254,14 @@ impl Drain {
     /// Without applications: the CPUs' rows only grow, so an epoch is what they grew by.
     fn read_totals(&mut self) -> Result<Snapshot, ReadError> {
         let mut sums = vec![0_u64; self.totals.len()];
-        let mut row = vec![0; row_size(self.maps.counters)];
-        for cpu in 0..self.maps.cpus {
-            self.maps.rows.lookup(&(cpu as u32).to_ne_bytes(), &mut row).map_err(failed("read", "rows"))?;
-            for (sum, value) in sums.iter_mut().zip(RawRow(&row).counters()) {
-                *sum += value;
+        // A value holds the row of one CPU, or those of all.
+        let mut rows = vec![0; self.maps.rows.value_size()];
+        for key in 0..self.maps.rows_without_apps() {
+            self.maps.rows.lookup(&(key as u32).to_ne_bytes(), &mut rows).map_err(failed("read", "rows"))?;
+            for row in rows.chunks(row_size(self.maps.counters)) {
+                for (sum, value) in sums.iter_mut().zip(RawRow(row).counters()) {
+                    *sum += value;
+                }
             }
         }
         let grown: Vec<u64> = sums.iter().zip(&self.totals).map(|(now, before)| now - before).collect();

@@ -26,9 +26,12 @@ use crate::bpf::{self, MapHandle};
 use crate::drain::Maps;
 use crate::hash::Hash;
 use crate::mapping::MappedRows;
-use crate::rows::{COMMAND_LINE, KEY, SLOTS, control, row_size};
+use crate::rows::{COMMAND_LINE, CPU_ROWS, KEY, ROWS_PER_CPU, SLOTS, control, row_size};
 use kprobe::Kprobe;
 use plan::{Choices, SYS_EXIT, flavours, is_wanted};
+
+/// The map of an object's globals that begin as zero.
+const GLOBALS: &str = ".bss";
 
 /// A module that counts. Dropping it detaches every program and frees every map.
 #[derive(Debug)]
@@ -132,9 +135,10 @@ fn load_flavour(table: &Table, order: &StartOrder, facts: &Facts, flavour: Flavo
         let mut ebpf = load_object(table, order, facts, flavour, choices.sys_exit_events())?;
         let maps = open_maps(&mut ebpf, table, order, flavour)?;
         if flavour == Flavour::Legacy {
-            offsets::find_and_store(&mut ebpf, &maps.control).context("cannot find a task's fields")?;
+            let words = handle(&ebpf, "control", 4, 8)?;
+            offsets::find_and_store(&mut ebpf, &words).context("cannot find a task's fields")?;
             let events = u64::from(choices.sys_exit_events());
-            maps.control.update(&control::SYS_EXIT_EVENTS.to_ne_bytes(), &events.to_ne_bytes())?;
+            words.update(&control::SYS_EXIT_EVENTS.to_ne_bytes(), &events.to_ne_bytes())?;
         }
         let mut refused_now = false;
         for (event, hook) in choices.chosen() {
@@ -191,7 +195,9 @@ fn load_object(
     let bytes = probe_objects::object(&table.module, flavour, order.apps, returns)
         .with_context(|| format!("no object of module `{}`", table.module))?;
     let mut loader = EbpfLoader::new();
-    loader.map_max_entries("rows", rows_in(flavour, order.apps, facts.cpus) as u32);
+    if !has_global_rows(flavour, order.apps) {
+        loader.map_max_entries("rows", rows_in(flavour, order.apps, facts.cpus) as u32);
+    }
     if order.apps {
         loader.map_max_entries("overflow", order.pid_table_size);
     }
@@ -206,11 +212,16 @@ fn load_object(
         .with_context(|| format!("cannot load the {flavour:?} object of module `{}`", table.module))
 }
 
+/// Whether the CPUs' rows are a global of the object.
+fn has_global_rows(flavour: Flavour, apps: bool) -> bool {
+    flavour == Flavour::Rows && !apps
+}
+
 /// Rows of the array: for each CPU and epoch the slots and a spill row; without applications one for each CPU.
 fn rows_in(flavour: Flavour, apps: bool, cpus: usize) -> usize {
     match (flavour, apps) {
         (_, false) => cpus,
-        (Flavour::Rows, true) => cpus * 2 * (SLOTS + 1),
+        (Flavour::Rows, true) => cpus * ROWS_PER_CPU,
         (_, true) => cpus * 2,
     }
 }
@@ -220,7 +231,11 @@ fn open_maps(ebpf: &mut Ebpf, table: &Table, order: &StartOrder, flavour: Flavou
     let cpus =
         aya::util::nr_cpus().map_err(|(file, error)| anyhow::anyhow!("cannot read {file}: {error}"))?;
     let size = row_size(counters);
-    let rows = handle(ebpf, "rows", 4, size)?;
+    let rows = if has_global_rows(flavour, order.apps) {
+        handle(ebpf, GLOBALS, 4, CPU_ROWS * size)?
+    } else {
+        handle(ebpf, "rows", 4, size)?
+    };
     let mapped = if flavour == Flavour::Rows && order.apps {
         let count = rows_in(flavour, order.apps, cpus);
         Some(MappedRows::new(rows.fd(), count, size).context("cannot map the map `rows`")?)
@@ -232,15 +247,12 @@ fn open_maps(ebpf: &mut Ebpf, table: &Table, order: &StartOrder, flavour: Flavou
         Some(_) => Some(Hash::new(handle(ebpf, "command_lines", KEY, 4 + COMMAND_LINE)?)),
         None => None,
     };
-    Ok(Maps {
-        counters,
-        cpus,
-        control: handle(ebpf, "control", 4, 8)?,
-        rows,
-        mapped,
-        overflow,
-        command_lines,
-    })
+    let (epoch, odd_epoch) = if flavour == Flavour::Rows && order.apps {
+        (handle(ebpf, GLOBALS, 4, 8)?, SLOTS as u64)
+    } else {
+        (handle(ebpf, "control", 4, 8)?, 1)
+    };
+    Ok(Maps { counters, cpus, epoch, odd_epoch, rows, mapped, overflow, command_lines })
 }
 
 fn handle(ebpf: &Ebpf, name: &str, key_size: usize, value_size: usize) -> Result<MapHandle> {

@@ -17,10 +17,24 @@ pub const COMMAND_LINE: usize = 1024;
 /// Slots of a CPU in one epoch, not counting its spill row.
 pub const SLOTS: usize = 256;
 
+/// Rows of a CPU in the mapped array: slots of even and of odd epochs, then a spill row of each.
+pub const ROWS_PER_CPU: usize = 2 * SLOTS + 2;
+
+/// Rows in the global `cpu_rows`; further CPUs share them.
+pub const CPU_ROWS: usize = 256;
+
+/// The first slot of a CPU in the epochs of one parity.
+pub fn first_slot(cpu: usize, parity: usize) -> usize {
+    cpu * ROWS_PER_CPU + parity * SLOTS
+}
+
+/// The spill row of a CPU in the epochs of one parity.
+pub fn spill_row(cpu: usize, parity: usize) -> usize {
+    cpu * ROWS_PER_CPU + 2 * SLOTS + parity
+}
+
 /// Words of the map `control`.
 pub mod control {
-    /// Parity of the epoch.
-    pub const EPOCH: u32 = 0;
     /// Where a task's ids are, for objects without BTF.
     pub const TASK_IDS_OFFSET: u32 = 1;
     /// Where a task's name is, for objects without BTF.

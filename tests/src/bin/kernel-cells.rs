@@ -12,7 +12,7 @@ use tests::matrix::line::{Line, Outcome, parse_lines};
 use tests::matrix::{document, kills, round};
 
 const USAGE: &str = "\
-usage: kernel-cells KERNEL [--quiet] KIND...      KIND: cells, lockdown, twists, refusals
+usage: kernel-cells KERNEL [--quiet] KIND...      KIND: cells, lockdown, twists, refusals, alone
        kernel-cells KERNEL --kills COUNT          starts and kills, COUNT times for each strategy
        kernel-cells --document RESULTS...         the document, from files with results
 --quiet: nothing else runs on this machine, so that totals of the system can be compared too";

@@ -148,6 +148,8 @@ pub fn rounds(kind: &str) -> Option<Vec<Vec<Cell>>> {
             let twists = [Twist::None, Twist::FakedRelease].into_iter().chain(OVERRIDES);
             Some(vec![twists.map(twisted).collect()])
         }
+        // Each by itself, as it runs on real hosts.
+        "alone" => Some(WAYS[1..4].iter().map(|way| vec![cell(*way, "return", true)]).collect()),
         "refusals" => {
             let twists = [Twist::None].into_iter().chain(WRONG_OVERRIDES);
             Some(vec![twists.map(twisted).collect()])

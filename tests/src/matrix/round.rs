@@ -41,7 +41,7 @@ const LOADS: [(&str, &str); 5] = [
     (
         "ebpft_tasks",
         "fork=11 vfork=13 clone_fork=7 clone3_fork=5 fork_autoreap=3 thread=17 thread=2:5 clone3_thread=19:7 \
-         fork_fail=23 clone3_fork_fail=2 thread_fail=29 clone3_thread_fail=3 thread_swarm=7:100 \
+         fork_fail=23 clone3_fork_fail=2 thread_fail=29 clone3_thread_fail=3 thread_swarm=2:100 \
          thread_renamed=3:5 thread_exec=2 fork=2",
     ),
     ("ebpft_refused", "open=1 fork_eagain=7 vfork_eagain=5 thread_eagain=11"),
@@ -49,7 +49,7 @@ const LOADS: [(&str, &str); 5] = [
         "ebpft_compat",
         "open32=5 read32=7:100 write32=11:30 read_fail32=3 unlink_fail32=2 fork32=5 fork_fail32=7 thread_fail32=11",
     ),
-    ("ebpft_dying", "swarm_die=6:20 swarm=7:5 thread_swarm=8:10 read=500:10 write=300:7 die=1"),
+    ("ebpft_dying", "swarm_die=2:20 swarm=2:5 thread_swarm=2:10 read=500:10 write=300:7 die=1"),
 ];
 /// Processes that live for an instant, in a group together.
 ///
