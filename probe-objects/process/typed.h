@@ -182,13 +182,38 @@ SEC("tp_btf/sys_exit") int tp_btf_sys_exit(unsigned long long *ctx)
 	return count_system_call(&call);
 }
 
-#if RETURN && FLAVOUR_ROWS
-/* Context of the tracepoints syscalls/sys_exit_*; the same since 2.6.32 (kernel/trace/trace_syscalls.c). */
+#if FLAVOUR_ROWS
+/* Context of the tracepoints raw_syscalls/sys_exit and syscalls/sys_exit_*; the same since 2.6.32 (kernel/trace/trace_syscalls.c). */
 struct sys_exit_context {
 	__u64 common;
 	__s64 number;
 	__s64 result;
 };
+
+/*
+ * The same by a perf tracepoint, which the kernel runs with preemption off (bpf_task_pt_regs: >= 5.15). Where programs are preempted,
+ * those of the other kinds are skipped on a CPU for as long as a task that was preempted inside one waits there.
+ */
+SEC("tracepoint") int tracepoint_raw_syscalls_sys_exit(struct sys_exit_context *ctx)
+{
+	__u32 events = events_of(ctx->number);
+	if (!events)
+		return 0;
+	struct task_struct *task = bpf_get_current_task_btf();
+	int is_32_bit = task->thread_info.status & TS_COMPAT;
+	struct system_call call = { .event = is_32_bit ? events >> 8 : events & 0xff };
+	if (!(sys_exit_events >> call.event & 1))
+		return 0;
+	struct pt_regs *regs = bpf_task_pt_regs(task);
+	call.number = ctx->number;
+	call.first = is_32_bit ? regs->bx : regs->di;
+	call.third = regs->dx;
+	call.result = ctx->result;
+	return count_system_call(&call);
+}
+#endif
+
+#if RETURN && FLAVOUR_ROWS
 
 /*
  * clone3 has its flags in user memory, so this one program reads some, at failures only. It is a plain tracepoint program beside the

@@ -120,6 +120,10 @@ pub struct Hook {
     /// Kernel functions for kprobe and kretprobe.
     #[serde(default, skip_serializing_if = "Names::is_empty")]
     pub kprobe: Names,
+    /// The kernel runs its programs with preemption off, so none is skipped because a task was preempted inside it. First choice on kernels
+    /// where a trial shows that programs are preempted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unpreemptible: bool,
     /// What a kernel must have for it, told where the objects for older kernels lack its program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub needs: Option<String>,

@@ -8,6 +8,7 @@ mod kprobe;
 mod offsets;
 mod perf;
 mod plan;
+mod preemption;
 mod symbols;
 
 use std::collections::HashMap;
@@ -96,7 +97,7 @@ impl Loaded {
 pub fn load(table: &Table, order: &StartOrder, facts: &Facts) -> Result<Loaded> {
     let (mut best, mut refusals) = (None::<Loaded>, Vec::new());
     for flavour in flavours(order, facts.btf.is_some()) {
-        match load_flavour(table, order, facts, flavour) {
+        match load_unpreempted(table, order, facts, flavour) {
             Ok(loaded) if loaded.is_complete(table) => return Ok(loaded),
             // Objects for newer kernels may load in part; perhaps older ones load whole.
             Ok(loaded)
@@ -129,8 +130,24 @@ fn nothing_to_try(order: &StartOrder, facts: &Facts) -> String {
     }
 }
 
-fn load_flavour(table: &Table, order: &StartOrder, facts: &Facts, flavour: Flavour) -> Result<Loaded> {
-    let mut choices = Choices::new(table, order, flavour);
+/// Loads, tries whether the kernel preempts the programs, and if so loads again with hooks that are safe from that.
+fn load_unpreempted(table: &Table, order: &StartOrder, facts: &Facts, flavour: Flavour) -> Result<Loaded> {
+    let loaded = load_flavour(table, order, facts, flavour, false)?;
+    if flavour != Flavour::Rows || !preemption::happens(|| loaded.recursion_misses()) {
+        return Ok(loaded);
+    }
+    drop(loaded);
+    load_flavour(table, order, facts, flavour, true)
+}
+
+fn load_flavour(
+    table: &Table,
+    order: &StartOrder,
+    facts: &Facts,
+    flavour: Flavour,
+    preempted: bool,
+) -> Result<Loaded> {
+    let mut choices = Choices::new(table, order, flavour, preempted);
     loop {
         let mut ebpf = load_object(table, order, facts, flavour, choices.sys_exit_events())?;
         let maps = open_maps(&mut ebpf, table, order, flavour)?;

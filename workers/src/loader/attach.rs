@@ -53,7 +53,7 @@ pub fn check(ebpf: &Ebpf, facts: &Facts, event: &Event, hook: &Hook) -> Result<(
     }
     let needs = hook.needs.as_deref().unwrap_or("a newer kernel");
     for name in &hook.tracepoint.0 {
-        if ebpf.program(&format!("tracepoint_{}", event.name)).is_none() {
+        if ebpf.program(&tracepoint_program(ebpf, &event.name, name)).is_none() {
             bail!("tracepoint:{name} needs {needs}");
         }
     }
@@ -187,16 +187,22 @@ fn attach_raw_tp(ebpf: &mut Ebpf, tracepoint: &str) -> Result<()> {
     Ok(())
 }
 
+/// The tracepoint's own program, which several events may share, or else the event's.
+fn tracepoint_program(ebpf: &Ebpf, event: &str, tracepoint: &str) -> String {
+    let shared = format!("tracepoint_{}", tracepoint.replace('/', "_"));
+    if ebpf.program(&shared).is_some() { shared } else { format!("tracepoint_{event}") }
+}
+
 fn attach_tracepoint(ebpf: &mut Ebpf, event: &str, tracepoint: &str) -> Result<()> {
     let (group, name) = tracepoint.split_once('/').context("a tracepoint is called group/name")?;
-    let Program::TracePoint(program) = program(ebpf, &format!("tracepoint_{event}"))? else {
+    let Program::TracePoint(program) = program(ebpf, &tracepoint_program(ebpf, event, tracepoint))? else {
         bail!("the program is no tracepoint");
     };
     if program.fd().is_err() {
         crate::tracefs::make_visible().context("tracefs cannot be used")?;
         program.load().map_err(explain)?;
+        program.attach(group, name).map_err(explain)?;
     }
-    program.attach(group, name).map_err(explain)?;
     Ok(())
 }
 

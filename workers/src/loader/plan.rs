@@ -33,13 +33,17 @@ pub struct Choices<'a> {
 
 impl<'a> Choices<'a> {
     /// Every event of the mode, with the hooks that the strategy and the objects allow.
-    pub fn new(table: &'a Table, order: &StartOrder, flavour: Flavour) -> Self {
+    ///
+    /// `preempted`: this kernel preempts programs, so hooks that are safe from that come first.
+    pub fn new(table: &'a Table, order: &StartOrder, flavour: Flavour, preempted: bool) -> Self {
         let candidates = table.events.iter().zip(1..).filter(|(event, _)| is_wanted(event, order));
         let candidates = candidates.map(|(event, number)| {
             // An event without counters only tells who is who: any way of hearing it will do.
             let strategy = order.strategy.filter(|_| !event.counters.is_empty());
             let hooks = event.hooks.iter().filter(|hook| suits(hook, flavour, strategy));
-            (number, event, hooks.collect())
+            let mut hooks: Vec<&Hook> = hooks.collect();
+            hooks.sort_by_key(|hook| preempted && !hook.unpreemptible);
+            (number, event, hooks)
         });
         Choices { candidates: candidates.collect(), refusals: HashMap::new() }
     }
@@ -60,9 +64,10 @@ impl<'a> Choices<'a> {
     /// One bit for each event that the program on every system call's return is to count: bit 1 is the table's first.
     pub fn sys_exit_events(&self) -> u32 {
         let uses_sys_exit = |hooks: &[&Hook]| {
-            hooks
-                .first()
-                .is_some_and(|hook| hook.tp_btf.0.iter().chain(&hook.raw_tp.0).any(|name| name == "sys_exit"))
+            hooks.first().is_some_and(|hook| {
+                let names = hook.tp_btf.0.iter().chain(&hook.raw_tp.0).chain(&hook.tracepoint.0);
+                names.into_iter().any(|name| name == "sys_exit" || name == "raw_syscalls/sys_exit")
+            })
         };
         self.candidates
             .iter()
@@ -144,7 +149,7 @@ mod tests {
             (Strategy::Tracepoint, Flavour::Legacy),
             (Strategy::Probe, Flavour::Legacy),
         ] {
-            let choices = Choices::new(&table, &order(Some(strategy), TypeFormat::Auto), flavour);
+            let choices = Choices::new(&table, &order(Some(strategy), TypeFormat::Auto), flavour, false);
             let chosen: Vec<&str> = choices.chosen().iter().map(|(event, _)| event.name.as_str()).collect();
             for event in table.events.iter().filter(|event| !event.counters.is_empty()) {
                 assert!(
@@ -159,7 +164,7 @@ mod tests {
     #[test]
     fn a_refused_hook_gives_way_to_the_next_and_system_calls_share_a_program() {
         let table = Table::of("process").unwrap();
-        let mut choices = Choices::new(&table, &order(None, TypeFormat::Auto), Flavour::Rows);
+        let mut choices = Choices::new(&table, &order(None, TypeFormat::Auto), Flavour::Rows, false);
         assert_eq!(choices.sys_exit_events(), 0);
         for event in ["open", "read"] {
             choices.refuse(event, "the kernel says no".to_owned());

@@ -1,0 +1,50 @@
+//! Whether the running kernel preempts eBPF programs.
+//!
+//! A program that is running on a CPU is not started there a second time. Where a task can be preempted inside one (kernels with full or lazy
+//! preemption, such as Debian's 7.2), the program is skipped for every other task on that CPU until the first runs again: whole time slices
+//! are not counted. No file says so everywhere, so it is tried: two threads on one CPU make system calls that have a program but count
+//! nothing, and the kernel tells how often it skipped one.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::libc;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
+/// Fifty ticks at 250 Hz. Each preempts one of the threads, and a good part of their time is spent in the program.
+const TRIAL: Duration = Duration::from_millis(200);
+
+/// Whether programs are skipped while two threads share a CPU. `misses`: the kernel's count so far.
+///
+/// `false` also when the trial cannot be made: then what is skipped is drawn, as ever.
+pub fn happens(misses: impl Fn() -> u64) -> bool {
+    let before = misses();
+    let Some(cpu) = own_cpu() else { return false };
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| call_often(cpu));
+        }
+    });
+    misses() > before
+}
+
+/// A CPU that this process may run on.
+fn own_cpu() -> Option<usize> {
+    let allowed = sched_getaffinity(Pid::from_raw(0)).ok()?;
+    (0..CpuSet::count()).find(|&cpu| allowed.is_set(cpu).unwrap_or(false))
+}
+
+fn call_often(cpu: usize) {
+    let mut set = CpuSet::new();
+    if set.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set)).is_err() {
+        return;
+    }
+    let end = Instant::now() + TRIAL;
+    while Instant::now() < end {
+        for _ in 0..1000 {
+            // SAFETY: PR_GET_DUMPABLE takes no argument and only answers.
+            unsafe { libc::prctl(libc::PR_GET_DUMPABLE) };
+        }
+    }
+}
