@@ -24,6 +24,8 @@ const START_LIMIT: Duration = Duration::from_secs(240);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// Intervals after the loads: releases come after an RCU delay, and a busy worker may answer an interval late.
 const SETTLING_INTERVALS: usize = 3;
+/// Further intervals for releases that the kernel puts off: as long as anybody holds the task, `sched_process_free` waits.
+const LATE_INTERVALS: usize = 7;
 /// Intervals without load, to know what the plugins themselves do in each.
 const IDLE_INTERVALS: usize = 4;
 
@@ -168,6 +170,12 @@ pub fn run(kernel: &str, cells: &[Cell], quiet: bool) -> Result<Vec<Line>> {
     mark(&mut running, 1);
     let done = loads.run()?;
     pass_intervals(&mut running, SETTLING_INTERVALS)?;
+    for _ in 0..LATE_INTERVALS {
+        if running.iter().all(|cell| has_released(cell, &done)) {
+            break;
+        }
+        pass_intervals(&mut running, 1)?;
+    }
     mark(&mut running, 2);
     let created = created_tasks()? - created_before;
     for cell in &running {
@@ -232,6 +240,16 @@ fn pass_intervals(running: &mut [Running], count: usize) -> Result<()> {
         waited.with_context(|| cell.cell.name())?;
     }
     Ok(())
+}
+
+/// Whether all that ended is released, as far as this cell shows it by group.
+fn has_released(cell: &Running, done: &Done) -> bool {
+    if !cell.cell.apps || !cell.said.counts() || cell.said.reason("release").is_some() {
+        return true;
+    }
+    let output = cell.plugin.output();
+    done.groups()
+        .all(|(group, done)| output.total("apps.task_release", group).cast_unsigned() >= done.release)
 }
 
 fn mark(running: &mut [Running], which: usize) {
