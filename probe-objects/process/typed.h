@@ -110,6 +110,13 @@ SEC("fentry") int function_exit_0(void *ctx)
 	return count_call(SLOT_exit);
 }
 
+#if FLAVOUR_ROWS
+SEC("tracepoint") int tracepoint_exit(void *ctx)
+{
+	return count_call(SLOT_exit);
+}
+#endif
+
 /* Runs in the reaper, or after an RCU grace period anywhere: the task is the argument, not the one that runs. */
 static __always_inline int count_release(struct task_struct *task)
 {

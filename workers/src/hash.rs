@@ -1,4 +1,8 @@
 //! A hash map of the kernel, read and emptied in bulk: by batch commands where the kernel has them (≥ 5.6), else key by key.
+//!
+//! While a batch command runs, the kernel skips every kprobe and perf program on that CPU (`bpf_disable_instrumentation`), and it walks the whole
+//! table. Where the worker may be preempted in it, that is whole time slices; so a table that is empty is not read by it, and
+//! where programs are preempted, or nobody knows, entries are read key by key, each in an instant.
 
 use std::io;
 
@@ -19,10 +23,10 @@ pub struct Hash {
 }
 
 impl Hash {
-    /// Room for batches of `map`.
-    pub fn new(map: MapHandle) -> Self {
+    /// Room for batches of `map`. `batches`: this kernel does not preempt what it does for us.
+    pub fn new(map: MapHandle, batches: bool) -> Self {
         let (keys, values) = (vec![0; BATCH * map.key_size()], vec![0; BATCH * map.value_size()]);
-        Hash { map, batches: true, keys, values }
+        Hash { map, batches, keys, values }
     }
 
     /// Does once what reading and deleting ask of the kernel, and changes nothing.
@@ -37,6 +41,10 @@ impl Hash {
         wanted: impl Fn(&[u8]) -> bool,
         mut each: impl FnMut(&[u8], &[u8]),
     ) -> io::Result<()> {
+        // Nothing is skipped meanwhile.
+        if self.map.next_key(None)?.is_none() {
+            return Ok(());
+        }
         if self.batches {
             match self.read_in_batches(&wanted, &mut each) {
                 // No such command; the first call says so, before any entry is read.

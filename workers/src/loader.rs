@@ -150,7 +150,7 @@ fn load_flavour(
     let mut choices = Choices::new(table, order, flavour, preempted);
     loop {
         let mut ebpf = load_object(table, order, facts, flavour, choices.sys_exit_events())?;
-        let maps = open_maps(&mut ebpf, table, order, flavour)?;
+        let maps = open_maps(&mut ebpf, table, order, flavour, preempted)?;
         if flavour == Flavour::Legacy {
             let words = handle(&ebpf, "control", 4, 8)?;
             offsets::find_and_store(&mut ebpf, &words).context("cannot find a task's fields")?;
@@ -243,7 +243,15 @@ fn rows_in(flavour: Flavour, apps: bool, cpus: usize) -> usize {
     }
 }
 
-fn open_maps(ebpf: &mut Ebpf, table: &Table, order: &StartOrder, flavour: Flavour) -> Result<Maps> {
+fn open_maps(
+    ebpf: &mut Ebpf,
+    table: &Table,
+    order: &StartOrder,
+    flavour: Flavour,
+    preempted: bool,
+) -> Result<Maps> {
+    // Objects without BTF may run on any kernel, with any kind of preemption.
+    let batches = !preempted && flavour != Flavour::Legacy;
     let counters = table.counters().count();
     let cpus =
         aya::util::nr_cpus().map_err(|(file, error)| anyhow::anyhow!("cannot read {file}: {error}"))?;
@@ -259,9 +267,10 @@ fn open_maps(ebpf: &mut Ebpf, table: &Table, order: &StartOrder, flavour: Flavou
     } else {
         None
     };
-    let overflow = if order.apps { Some(Hash::new(handle(ebpf, "overflow", KEY, size)?)) } else { None };
+    let overflow =
+        if order.apps { Some(Hash::new(handle(ebpf, "overflow", KEY, size)?, batches)) } else { None };
     let command_lines = match ebpf.map("command_lines") {
-        Some(_) => Some(Hash::new(handle(ebpf, "command_lines", KEY, 4 + COMMAND_LINE)?)),
+        Some(_) => Some(Hash::new(handle(ebpf, "command_lines", KEY, 4 + COMMAND_LINE)?, batches)),
         None => None,
     };
     let (epoch, odd_epoch) = if flavour == Flavour::Rows && order.apps {
