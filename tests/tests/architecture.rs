@@ -21,7 +21,7 @@ const MAY_USE: [(&str, &[&str]); 4] = [
 
 /// What a GPL-3.0-or-later program may be linked with, as the packages spell it. A new spelling is read by a
 /// person before it is added.
-const LICENCES: [&str; 9] = [
+const LICENCES: [&str; 11] = [
     "(MIT OR Apache-2.0) AND Unicode-3.0",
     "Apache-2.0 OR MIT",
     "Apache-2.0 WITH LLVM-exception OR Apache-2.0 OR MIT",
@@ -31,6 +31,8 @@ const LICENCES: [&str; 9] = [
     "MIT/Apache-2.0",
     "Unlicense OR MIT",
     "Zlib",
+    "0BSD OR MIT OR Apache-2.0",
+    "MIT OR Zlib OR Apache-2.0",
 ];
 
 fn workspace() -> PathBuf {
