@@ -9,13 +9,15 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use tests::matrix::cell::rounds;
 use tests::matrix::line::{Line, Outcome, parse_lines};
-use tests::matrix::{document, kills, round};
+use tests::matrix::round::{self, Machine};
+use tests::matrix::{document, kills};
 
 const USAGE: &str = "\
-usage: kernel-cells KERNEL [--quiet] KIND...      KIND: cells, lockdown, twists, refusals, alone
+usage: kernel-cells KERNEL [--quiet] [--preempts] KIND...      KIND: cells, lockdown, twists, refusals, alone
        kernel-cells KERNEL --kills COUNT          starts and kills, COUNT times for each strategy
        kernel-cells --document RESULTS...         the document, from files with results
---quiet: nothing else runs on this machine, so that totals of the system can be compared too";
+--quiet: nothing else runs on this machine, so that totals of the system can be compared too
+--preempts: this kernel preempts eBPF programs, so what is missing must be drawn as skipped";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -41,21 +43,23 @@ fn run(arguments: &[String]) -> Result<bool> {
             Ok(true)
         }
         [kernel, "--kills", count] => report(&kills::run(kernel, count.parse().context(USAGE)?)?),
-        [kernel, "--quiet", kinds @ ..] if !kinds.is_empty() => run_kinds(kernel, true, kinds),
-        [kernel, kinds @ ..] if !kinds.is_empty() && !kernel.starts_with('-') => {
-            run_kinds(kernel, false, kinds)
-        }
+        [kernel, words @ ..] if !kernel.starts_with('-') => run_kinds(kernel, words),
         _ => bail!("{USAGE}"),
     }
 }
 
-fn run_kinds(kernel: &str, quiet: bool, kinds: &[&str]) -> Result<bool> {
+fn run_kinds(kernel: &str, words: &[&str]) -> Result<bool> {
+    let (options, kinds): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.starts_with("--"));
+    if kinds.is_empty() || options.iter().any(|option| !["--quiet", "--preempts"].contains(option)) {
+        bail!("{USAGE}");
+    }
+    let machine = Machine { quiet: options.contains(&"--quiet"), preempts: options.contains(&"--preempts") };
     let _alone = tests::system::alone()?;
     let mut all_good = true;
     for kind in kinds {
         for cells in rounds(kind).with_context(|| format!("no such kind `{kind}`\n{USAGE}"))? {
             let started = Instant::now();
-            all_good &= report(&round::run(kernel, &cells, quiet)?)?;
+            all_good &= report(&round::run(kernel, &cells, machine)?)?;
             eprintln!(
                 "kernel-cells: {kind}: {} cells in {:.1} s",
                 cells.len(),

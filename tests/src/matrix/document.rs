@@ -19,6 +19,11 @@ machines with one CPU; `host` is the machine that made this document.
   of each load's group, and the groups' sum is the system's total; without, the growth of the system's total.
 - `exact*`: the system's total grew by what the loads did, and by what the plugins themselves open, read and write every
   second, which is in the total too.
+- `told`: exact, or fewer and told. This kernel preempts tasks inside eBPF programs (full or lazy preemption) and skips a
+  program for all other tasks on that CPU until the first goes on. Never more than done is shown, and no more is missing
+  than `ebpf.process_missed` draws as skipped by the kernel.
+- `≤`: never more than done. The tracepoint `sched_process_free` of the host's kernel leaves out tasks under load, a few in a
+  thousand or many at once, also for perf; kernels that offer `release_task` to us count all.
 - `≥`: not fewer than done; other processes of the machine count too and cannot be told apart.
 - `(n)`: not counted, for the reason n below the table, which the plugin logs.
 - `-`: the mode has no numbers of this event.
@@ -29,7 +34,7 @@ calls; results of the loads that run all at once may be fewer, if `ebpf.process_
 before 6.7, which do not tell, the log warns of it. Without BTF the plugin therefore takes results from `sys_exit` unless
 `ebpf co-re tracing = probe` is set.
 
-`missed`: `ebpf.process_missed` is zero, but for such lost returns. `sums`: groups add up to the system. `output`: the output is well-formed and no
+`missed`: `ebpf.process_missed` is zero, but for such lost returns and, where programs are preempted, for what is skipped. `sums`: groups add up to the system. `output`: the output is well-formed and no
 counter goes down; in the cells about a faked release or replaced hooks also that what they are about holds.
 ";
 
@@ -82,6 +87,8 @@ fn value(lines: &[&Line], column: &str, reasons: &mut Vec<String>) -> String {
     match &line.outcome {
         Outcome::Exact => "exact".to_owned(),
         Outcome::BesideOwn => "exact*".to_owned(),
+        Outcome::Told => "told".to_owned(),
+        Outcome::LeavesOut => "≤".to_owned(),
         Outcome::AtLeast => "≥".to_owned(),
         Outcome::Wrong(what) => format!("**{what}**"),
         Outcome::NotOffered(reason) => {

@@ -12,6 +12,10 @@ pub enum Outcome {
     Exact,
     /// As done, beside what the plugin itself reads and writes every second, which is in the system's totals too.
     BesideOwn,
+    /// Never more than done, and the plugin itself draws that at least as much was skipped as is missing.
+    Told,
+    /// Never more than done; this kernel's tracepoint leaves some out.
+    LeavesOut,
     /// Not fewer than done; other processes of a machine in use count too and cannot be told apart.
     AtLeast,
     /// Wrong: which counter must be what, and is what.
@@ -36,6 +40,8 @@ pub struct Line {
 }
 
 const BESIDE_OWN: &str = "exact beside own calls";
+const TOLD: &str = "exact or told";
+const LEAVES_OUT: &str = "the kernel leaves some out";
 const AT_LEAST: &str = "at least";
 const NOT_OFFERED: &str = "not offered: ";
 
@@ -44,6 +50,8 @@ impl fmt::Display for Outcome {
         match self {
             Outcome::Exact => f.write_str("exact"),
             Outcome::BesideOwn => f.write_str(BESIDE_OWN),
+            Outcome::Told => f.write_str(TOLD),
+            Outcome::LeavesOut => f.write_str(LEAVES_OUT),
             Outcome::AtLeast => f.write_str(AT_LEAST),
             Outcome::Wrong(what) => f.write_str(what),
             Outcome::NotOffered(reason) => write!(f, "{NOT_OFFERED}{reason}"),
@@ -70,6 +78,8 @@ impl FromStr for Line {
         let outcome = match *outcome {
             "exact" => Outcome::Exact,
             BESIDE_OWN => Outcome::BesideOwn,
+            TOLD => Outcome::Told,
+            LEAVES_OUT => Outcome::LeavesOut,
             AT_LEAST => Outcome::AtLeast,
             other => match other.strip_prefix(NOT_OFFERED) {
                 Some(reason) => Outcome::NotOffered(reason.to_owned()),
@@ -96,6 +106,8 @@ mod tests {
         let outcomes = [
             Outcome::Exact,
             Outcome::BesideOwn,
+            Outcome::Told,
+            Outcome::LeavesOut,
             Outcome::AtLeast,
             Outcome::Wrong("files: read expected 5 got 4".to_owned()),
             Outcome::NotOffered("this kernel has no function x".to_owned()),

@@ -74,6 +74,9 @@ const CROWD: [(&str, &str); 3] = [
 const BEFORE_EXEC: (&str, &str) = ("ebpft_first", "read=5:10 open=3");
 const AFTER_EXEC: (&str, &str) = ("ebpft_second", "read=7:100 fork=2");
 
+/// Groups of the two.
+const RENAMED: (&str, &str) = ("ebpft_first_group", "ebpft_second_group");
+
 /// The loads of a round, all stopped before their first operation.
 #[derive(Default)]
 struct Loads {
@@ -148,8 +151,17 @@ struct Running {
     marks: [Output; 3],
 }
 
-/// Runs the cells of one round at the same time. `quiet`: nothing else runs on this machine.
-pub fn run(kernel: &str, cells: &[Cell], quiet: bool) -> Result<Vec<Line>> {
+/// Where the cells run.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    /// Nothing else runs there.
+    pub quiet: bool,
+    /// Its kernel preempts tasks anywhere, also inside eBPF programs, which are then skipped for other tasks.
+    pub preempts: bool,
+}
+
+/// Runs the cells of one round at the same time.
+pub fn run(kernel: &str, cells: &[Cell], machine: Machine) -> Result<Vec<Line>> {
     let directory = tempfile::tempdir().context("cannot create a temporary directory")?;
     let mut running = Vec::new();
     for &cell in cells {
@@ -162,16 +174,17 @@ pub fn run(kernel: &str, cells: &[Cell], quiet: bool) -> Result<Vec<Line>> {
     let loads = Loads::start(directory.path())?;
     // Outside of all that is compared: reading the count is itself system calls.
     let created_before = created_tasks()?;
-    pass_intervals(&mut running, 1)?;
+    // Two: a plugin may be about to print an interval that ended before the loads were there.
+    pass_intervals(&mut running, 2)?;
     mark(&mut running, 0);
-    if quiet && cells.iter().any(|cell| !cell.apps) {
+    if machine.quiet && cells.iter().any(|cell| !cell.apps) {
         pass_intervals(&mut running, IDLE_INTERVALS)?;
     }
     mark(&mut running, 1);
     let done = loads.run()?;
     pass_intervals(&mut running, SETTLING_INTERVALS)?;
     for _ in 0..LATE_INTERVALS {
-        if running.iter().all(|cell| has_released(cell, &done)) {
+        if machine.preempts || !machine.quiet || running.iter().all(|cell| has_released(cell, &done)) {
             break;
         }
         pass_intervals(&mut running, 1)?;
@@ -187,8 +200,8 @@ pub fn run(kernel: &str, cells: &[Cell], quiet: bool) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     for Running { cell, plugin, said, marks } in running {
         let finished = plugin.finish(STOP_LIMIT).with_context(|| cell.name())?;
-        let noise = Noise { is_known: quiet, marks, other_creations };
-        let verdict = Verdict { kernel, cell, said, noise, finished: &finished, done: &done };
+        let noise = Noise { is_known: machine.quiet, marks, other_creations };
+        let verdict = Verdict { kernel, machine, cell, said, noise, finished: &finished, done: &done };
         lines.extend(verdict.lines(&plain_hooks));
     }
     Ok(lines)
@@ -268,6 +281,7 @@ fn created_tasks() -> Result<i64> {
 /// Everything that a cell is judged by.
 struct Verdict<'a> {
     kernel: &'a str,
+    machine: Machine,
     cell: Cell,
     said: Said,
     noise: Noise,
@@ -284,9 +298,7 @@ impl Verdict<'_> {
             .map(|(event, _)| self.event_line(event))
             .collect();
         if self.said.counts() {
-            lines.push(
-                self.check("missed", judge::missed(&self.finished.output, self.said.uses_kretprobes())),
-            );
+            lines.push(self.check("missed", self.missed_faults()));
             if self.cell.apps {
                 lines.push(self.check("sums", self.sum_faults(return_mode)));
             }
@@ -302,14 +314,7 @@ impl Verdict<'_> {
 
     fn event_line(&self, event: &str) -> Line {
         let hook = self.said.hooks.get(event).cloned().unwrap_or_else(|| "none".to_owned());
-        let judged = Judged {
-            output: &self.finished.output,
-            return_mode: self.cell.mode == "return",
-            apps: self.cell.apps,
-            done: self.done,
-            noise: &self.noise,
-            may_lose_results: hook.contains("kretprobe") && self.tells_lost_results(),
-        };
+        let judged = self.judged(&hook);
         let outcome = match self.said.reason(event) {
             Some(_) if judge::is_drawn(judged.output, event) => {
                 Outcome::Wrong("drawn, although it is not counted".to_owned())
@@ -317,6 +322,8 @@ impl Verdict<'_> {
             Some(reason) => Outcome::NotOffered(reason),
             None => match judge::faults(&judged, event) {
                 faults if !faults.is_empty() => Outcome::Wrong(faults.join("; ")),
+                _ if self.machine.preempts => Outcome::Told,
+                _ if judged.releases_leave_out && event == "release" => Outcome::LeavesOut,
                 _ if self.cell.apps => Outcome::Exact,
                 _ if !self.noise.is_known => Outcome::AtLeast,
                 _ if judge::is_done_by_plugins(event) => Outcome::BesideOwn,
@@ -324,6 +331,46 @@ impl Verdict<'_> {
             },
         };
         Line { hook, ..self.line(event, outcome) }
+    }
+
+    fn judged(&self, hook: &str) -> Judged<'_> {
+        let output = &self.finished.output;
+        Judged {
+            output,
+            return_mode: self.cell.mode == "return",
+            apps: self.cell.apps,
+            done: self.done,
+            noise: &self.noise,
+            may_lose_results: hook.contains("kretprobe") && self.tells_lost_results(),
+            skipped: self.machine.preempts.then(|| output.total("ebpf.process_missed", "recursion")),
+            renamed: (RENAMED.0, RENAMED.1),
+            releases_leave_out: !self.machine.quiet && !hook.contains("fentry") && !hook.contains("kprobe"),
+        }
+    }
+
+    /// What must not be missed; and where runs of programs are skipped, that no more is missing than that.
+    fn missed_faults(&self) -> Vec<String> {
+        let mut may_be = Vec::new();
+        if self.said.uses_kretprobes() {
+            may_be.push("kretprobe");
+        }
+        if self.machine.preempts {
+            may_be.push("recursion");
+        }
+        let mut faults = judge::missed(&self.finished.output, &may_be);
+        let judged = self.judged("");
+        if let Some(skipped) = judged.skipped.filter(|_| self.cell.apps) {
+            let offered: Vec<&str> = EVENTS
+                .iter()
+                .map(|(event, _)| *event)
+                .filter(|event| self.said.reason(event).is_none())
+                .collect();
+            let missing = judge::missing(&judged, &offered);
+            if missing > skipped {
+                faults.push(format!("{missing} events are missing, {skipped} drawn as skipped"));
+            }
+        }
+        faults
     }
 
     /// Whether the plugin has drawn lost returns, or has warned that this kernel does not tell of them.
