@@ -36,6 +36,11 @@ fn fewest(counter: &Counter, wanted: i64) -> i64 {
     if counter.name == RELEASE { wanted - 2 - wanted / 50 } else { wanted }
 }
 
+/// Most that may be shown for `wanted`: orphans are released by whoever adopts them, which `wanted` does not promise in time.
+fn most(counter: &Counter, wanted: i64, done: &Expected) -> i64 {
+    if counter.name == RELEASE { i64::try_from(done.exit).unwrap_or(i64::MAX) } else { wanted }
+}
+
 /// Every counter with its charts, as `reference/charts.md` sections 2 and 4 name them.
 pub const COUNTERS: [Counter; 18] = [
     both("open", |e| e.open, "apps.file_open", "ebpf.file_descriptor", "do_sys_open"),
@@ -96,7 +101,7 @@ pub fn group_differences(
         let wanted = i64::try_from((counter.of)(expected)).unwrap_or(i64::MAX);
         if let Some(chart) = counter.apps {
             let shown = output.total(chart, group);
-            if shown > wanted || shown < fewest(counter, wanted) {
+            if shown > most(counter, wanted, expected) || shown < fewest(counter, wanted) {
                 differences
                     .push(format!("{group}: {} must be {wanted}, {chart} shows {shown}", counter.name));
             }
