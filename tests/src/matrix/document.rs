@@ -34,8 +34,9 @@ calls; results of the loads that run all at once may be fewer, if `ebpf.process_
 before 6.7, which do not tell, the log warns of it. Without BTF the plugin therefore takes results from `sys_exit` unless
 `ebpf co-re tracing = probe` is set.
 
-`missed`: `ebpf.process_missed` is zero, but for such lost returns and, where programs are preempted, for what is skipped. `sums`: groups add up to the system. `output`: the output is well-formed and no
-counter goes down; in the cells about a faked release or replaced hooks also that what they are about holds.
+`missed`: `ebpf.process_missed` is zero, but for such lost returns and, where programs are preempted, for what is skipped.
+`sums`: groups add up to the system. `output`: the output is well-formed and no counter goes down; in the cells about a
+faked release or replaced hooks also that what they are about holds.
 ";
 
 /// Checks of a cell as a whole, after the events.
@@ -45,7 +46,13 @@ const CHECKS: [&str; 3] = ["missed", "sums", "output"];
 pub fn render(lines: &[Line]) -> String {
     let mut text = HEAD.to_owned();
     for kernel in in_order(lines.iter().map(|line| line.kernel.as_str())) {
-        let of_kernel: Vec<&Line> = lines.iter().filter(|line| line.kernel == kernel).collect();
+        let mut of_kernel: Vec<&Line> = Vec::new();
+        for line in lines.iter().filter(|line| line.kernel == kernel) {
+            // A cell that others are compared with runs once more beside them.
+            if !of_kernel.iter().any(|known| (&known.cell, &known.event) == (&line.cell, &line.event)) {
+                of_kernel.push(line);
+            }
+        }
         text += &section(kernel, &of_kernel);
     }
     text

@@ -316,8 +316,8 @@ impl Verdict<'_> {
         let hook = self.said.hooks.get(event).cloned().unwrap_or_else(|| "none".to_owned());
         let judged = self.judged(&hook);
         let outcome = match self.said.reason(event) {
-            Some(_) if judge::is_drawn(judged.output, event) => {
-                Outcome::Wrong("drawn, although it is not counted".to_owned())
+            Some(reason) if judge::is_drawn(judged.output, event) => {
+                Outcome::Wrong(format!("drawn, although it was not counted at first: {reason}"))
             }
             Some(reason) => Outcome::NotOffered(reason),
             None => match judge::faults(&judged, event) {
