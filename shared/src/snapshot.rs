@@ -1,6 +1,8 @@
-//! What a worker counted in one epoch: rows per process, and what found no row.
+//! What a worker counted in one epoch: rows per process, what found no row, and traffic by peer.
 
 use serde::{Deserialize, Serialize};
+
+pub use crate::peer::Protocol;
 
 /// Who a row belongs to, as the kernel recorded it when the row was claimed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,8 +46,64 @@ pub struct Snapshot {
     pub unattributed: Vec<u64>,
     /// Programs that were executed, where the kernel recorded how.
     pub command_lines: Vec<CommandLine>,
+    /// Traffic by peer and by port, each once; empty for modules that count none.
+    pub flows: Vec<Flow>,
     /// Losses and near-losses of this epoch.
     pub missed: Missed,
+}
+
+/// Traffic with one peer, or on one port of this host, in one epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// With whom.
+    pub key: FlowKey,
+    /// How much.
+    pub traffic: Traffic,
+}
+
+/// What the kernel adds traffic up by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FlowKey {
+    /// Who began it.
+    pub direction: Direction,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Outbound: the peer's port; inbound: the port of this host. 0 where the kernel could not tell, or had no room.
+    pub port: u16,
+    /// Outbound: the peer's address, IPv4 as `::ffff:a.b.c.d`; inbound, or where the kernel could not tell: `::`.
+    pub address: [u8; 16],
+}
+
+impl FlowKey {
+    /// Whether this is the rest: traffic with a peer that is not known.
+    pub fn is_unknown(&self) -> bool {
+        self.port == 0
+    }
+}
+
+/// Who began a connection, or sends the first datagrams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Somebody else: this host serves.
+    Inbound,
+    /// A program of this host.
+    Outbound,
+}
+
+/// What was moved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Bytes that were accepted for sending.
+    pub sent_bytes: u64,
+    /// Bytes that programs received.
+    pub received_bytes: u64,
+    /// Calls that sent something: datagrams for UDP.
+    pub sent_packets: u64,
+    /// Calls that received something: datagrams for UDP.
+    pub received_packets: u64,
+    /// TCP segments sent once more.
+    pub retransmits: u64,
 }
 
 /// The arguments of one execution, as the kernel recorded them.
@@ -72,4 +130,6 @@ pub struct Missed {
     pub kretprobe: u64,
     /// Reads of kernel or user memory that failed: the event is counted, its detail is not.
     pub failed_reads: u64,
+    /// Transfers counted with an unknown peer because the table of flows was full.
+    pub no_flow: u64,
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::config::LoadMode;
+use crate::snapshot::Direction;
 
 /// Names of the modules, as their workers, folders and tables are called.
 pub const MODULES: &[&str] = &["process"];
@@ -51,6 +52,9 @@ pub struct Table {
     pub worker: String,
     /// The option under `[ebpf programs]` that switches it.
     pub option: String,
+    /// Functions and tracepoints whose one program counts several events; it is told which.
+    #[serde(default)]
+    pub shared: Vec<String>,
     /// What is counted, in the order of the kernel's slots.
     #[serde(rename = "event")]
     pub events: Vec<Event>,
@@ -215,9 +219,36 @@ pub struct Chart {
     pub priority: u32,
     /// Unit, where no counter gives it.
     pub unit: Option<String>,
+    /// A chart of applications that is drawn below zero.
+    #[serde(default)]
+    pub negative: bool,
+    /// Dimensions are peers or ports.
+    pub flows: Option<FlowsOf>,
     /// Dimensions that are the difference of two counters in the last interval.
     #[serde(default)]
     pub differences: Vec<Difference>,
+}
+
+/// Which traffic a chart of peers or ports shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlowsOf {
+    /// Peers for outbound, ports of this host for inbound.
+    pub direction: Direction,
+    /// What of it.
+    pub value: FlowValue,
+}
+
+/// What of a flow is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FlowValue {
+    /// Bytes sent and received.
+    Bytes,
+    /// Packets sent and received.
+    Packets,
+    /// Segments sent once more.
+    Retransmits,
 }
 
 /// A dimension made of two counters: `of` − `less`, of one interval.
@@ -252,6 +283,7 @@ impl Table {
     pub fn of(module: &str) -> Result<Table, TableError> {
         let text = match module {
             "process" => include_str!("../../probe-objects/process/module.toml"),
+            "network_viewer" => include_str!("../../probe-objects/network_viewer/module.toml"),
             _ => return Err(TableError::UnknownModule(module.to_owned())),
         };
         let table: Table = toml::from_str(text)?;

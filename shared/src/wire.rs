@@ -9,7 +9,7 @@ use crate::config::{LoadMode, Strategy, TypeFormat};
 use crate::snapshot::Snapshot;
 
 /// Raised with every change of the messages: both programs are installed together, so another version is a mixed-up installation.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// Longest frame, in bytes: 100 000 rows of 256 bytes fit.
 pub const MAX_FRAME: usize = 32 << 20;
@@ -67,6 +67,8 @@ pub struct StartOrder {
     pub btf_path: std::path::PathBuf,
     /// Entries of the hash for rows without a slot.
     pub pid_table_size: u32,
+    /// With traffic by peer and by port, in modules that count it.
+    pub flows: bool,
     /// The text of the user's `ebpf.d/<module>.toml`, already known to be sound.
     pub hook_overrides: Option<String>,
 }
@@ -167,7 +169,7 @@ pub fn decode<T: for<'de> Deserialize<'de>>(frame: &[u8]) -> Result<T, WireError
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::{CommandLine, Identity, Missed};
+    use crate::snapshot::{CommandLine, Direction, Flow, FlowKey, Identity, Missed, Protocol, Traffic};
 
     fn snapshot() -> ToSupervisor {
         let identity = Identity {
@@ -190,6 +192,15 @@ mod tests {
                 generation: 3,
                 text: b"cat\0x\0".to_vec(),
                 complete: true,
+            }],
+            flows: vec![Flow {
+                key: FlowKey {
+                    direction: Direction::Outbound,
+                    protocol: Protocol::Udp,
+                    port: 53,
+                    address: [7; 16],
+                },
+                traffic: Traffic { sent_bytes: 10, ..Traffic::default() },
             }],
             missed: Missed { no_row: 5, ..Missed::default() },
         })

@@ -237,6 +237,8 @@ fn losses(table: &Table) -> Heading {
         family: "Plugin".to_owned(),
         priority: 21900,
         unit: Some("events/s".to_owned()),
+        negative: false,
+        flows: None,
         differences: Vec::new(),
     }
 }

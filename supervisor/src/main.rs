@@ -264,6 +264,7 @@ fn start_order(config: &Config, hook_overrides: Option<String>, command_lines: b
         type_format: config.type_format,
         btf_path: config.btf_path.clone(),
         pid_table_size: config.pid_table_size,
+        flows: config.programs.network_connections,
         hook_overrides,
     }
 }

@@ -189,6 +189,7 @@ mod tests {
             values: vec![1, 2, 30, 40],
             unattributed: vec![500, 0],
             command_lines: Vec::new(),
+            flows: Vec::new(),
             missed: Missed { no_row: 500, ..Missed::default() },
         }
     }

@@ -162,6 +162,7 @@ impl Drain {
             values: Vec::new(),
             unattributed: vec![0; self.maps.counters],
             command_lines: Vec::new(),
+            flows: Vec::new(),
             missed: Missed::default(),
         }
     }

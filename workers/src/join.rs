@@ -74,6 +74,7 @@ mod tests {
             values: vec![1, 10, 2, 20, 4, 40, 8, 80],
             unattributed: vec![0, 0],
             command_lines: Vec::new(),
+            flows: Vec::new(),
             missed: Missed::default(),
         };
         join_rows(&mut snapshot, &[1], 2);

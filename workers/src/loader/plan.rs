@@ -124,6 +124,7 @@ mod tests {
             type_format,
             btf_path: "/sys/kernel/btf".into(),
             pid_table_size: 32768,
+            flows: true,
             hook_overrides: None,
         }
     }
