@@ -12,7 +12,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-const MODULES: &[&str] = &["process"];
+const MODULES: &[&str] = &["process", "network_viewer"];
 
 /// Kinds of kernels; `common/bpf.h` says which. BTF needs `-g`, compare-and-swap needs instruction set v3.
 const FLAVOURS: &[(&str, &[&str])] = &[

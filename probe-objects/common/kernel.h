@@ -48,12 +48,104 @@ struct kernel_clone_args {
 	__u64 flags;
 };
 
+struct in6_addr {
+	union {
+		__u32 u6_addr32[4];
+	} in6_u;
+};
+
+struct sock_common {
+	__u32 skc_daddr;       /* the peer, IPv4 */
+	__u16 skc_dport;       /* its port, network order */
+	__u16 skc_num;         /* the local port, host order */
+	__u16 skc_family;
+	volatile unsigned char skc_state;
+	struct in6_addr skc_v6_daddr; /* the peer, IPv6 or IPv4 as ::ffff:a.b.c.d */
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	__u16 sk_type;      /* a part of a word before 5.6 (bf9765145b85), */
+	__u16 sk_protocol;  /* as this one */
+	__u8 sk_userlocks;  /* a part of a word before 5.19 (a5ab6c2a9d84) */
+};
+
+struct socket {
+	struct sock *sk;
+};
+
+struct sk_buff {
+	struct sock *sk;
+	char cb[48];
+};
+
+/* What TCP keeps in the cb of a segment. */
+struct tcp_skb_cb {
+	__u16 tcp_gso_segs; /* segments that it is sent as */
+};
+
+union flowi_uli {
+	struct {
+		__u16 dport;
+	} ports;
+};
+
+/* Where a datagram goes. */
+struct flowi4 {
+	__u32 daddr;
+	union flowi_uli uli;
+};
+
+struct flowi6 {
+	struct in6_addr daddr;
+	union flowi_uli uli;
+};
+
 #pragma clang attribute pop
 #endif
 
 /* Registers at a kprobe: the program's context, whose layout is ABI (x86-64 arch/x86/include/asm/ptrace.h). */
 struct kprobe_regs {
 	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
+};
+
+/*
+ * A field of a kernel structure that may be a whole field or a part of a word: the word is read, the part cut out. Only one of the cases is left
+ * when the kernel's BTF has told place and size (__builtin_preserve_field_info).
+ */
+#define READ_PART(object, field)                                                                                             \
+	({                                                                                                                   \
+		const char *word = (const char *)(object) + __builtin_preserve_field_info((object)->field, 0);               \
+		__u64 part;                                                                                                  \
+		HIDE_ORIGIN(word);                                                                                           \
+		switch (__builtin_preserve_field_info((object)->field, 1)) {                                                 \
+		case 1: part = *(const __u8 *)word; break;                                                                   \
+		case 2: part = *(const __u16 *)word; break;                                                                  \
+		case 4: part = *(const __u32 *)word; break;                                                                  \
+		default: part = *(const __u64 *)word;                                                                        \
+		}                                                                                                            \
+		part <<= __builtin_preserve_field_info((object)->field, 4);                                                  \
+		part >> __builtin_preserve_field_info((object)->field, 5);                                                   \
+	})
+
+enum {
+	AF_INET = 2,
+	AF_INET6 = 10,
+	SOCK_STREAM = 1,
+	SOCK_DGRAM = 2,
+	IPPROTO_TCP = 6,
+	IPPROTO_UDP = 17,
+	TCP_ESTABLISHED = 1,
+	TCP_SYN_SENT = 2,
+	TCP_SYN_RECV = 3,
+	TCP_FIN_WAIT1 = 4,
+	TCP_CLOSE = 7,
+	TCP_CLOSE_WAIT = 8,
+	TCP_LAST_ACK = 9,
+	TCP_LISTEN = 10,
+	SOCK_BINDPORT_LOCK = 8, /* in sk_userlocks: a program chose the port */
+	MSG_PEEK = 2,
+	MSG_ERRQUEUE = 0x2000,
 };
 
 enum {

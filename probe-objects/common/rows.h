@@ -82,16 +82,17 @@ struct row cpu_rows[CPU_ROWS] = {};
 DEFINE_MAP(rows, BPF_MAP_TYPE_ARRAY, __u32, struct row, 1, 0);
 #endif
 
-/* Words that user space writes for the programs; the last three are for FLAVOUR_LEGACY, which has no constants and no BTF. */
+/* Words that user space writes for the programs; the last four are for FLAVOUR_LEGACY, which has no constants and no BTF. */
 enum {
 	CONTROL_EPOCH,
 	CONTROL_TASK_IDS_OFFSET,  /* of pid, which tgid follows, in task_struct */
 	CONTROL_TASK_COMM_OFFSET, /* of comm */
-	CONTROL_SYS_EXIT_EVENTS,  /* one bit for each EVENT_* that raw_tp_sys_exit counts */
+	CONTROL_SHARED_EVENTS,    /* one bit for each EVENT_* that a program for several events counts */
+	CONTROL_FLOWS,            /* whether traffic is counted by peer */
 	CONTROL_WORDS,
 };
 
-/* Key: CONTROL_*. Value: the word. 32 B. */
+/* Key: CONTROL_*. Value: the word. 40 B. */
 DEFINE_MAP(control, BPF_MAP_TYPE_ARRAY, __u32, __u64, CONTROL_WORDS, 0);
 
 static __always_inline __u64 control_word(__u32 word)
@@ -99,6 +100,14 @@ static __always_inline __u64 control_word(__u32 word)
 	__u64 *value = bpf_map_lookup_elem(&control, &word);
 	return value ? *value : 0;
 }
+
+#if TYPED
+/* One bit for each EVENT_* that a program for several events is to count; the loader sets it, the verifier removes the rest. */
+const volatile __u32 shared_events = 0;
+#define IS_SHARED(event) (shared_events >> (event) & 1)
+#else
+#define IS_SHARED(event) (control_word(CONTROL_SHARED_EVENTS) >> (event) & 1)
+#endif
 
 static __always_inline void add(struct row *row, __u32 slot, __u64 amount)
 {
@@ -117,6 +126,14 @@ static __always_inline struct row *current_row(void)
 	return bpf_map_lookup_elem(&rows, &cpu);
 #endif
 }
+
+/* For what is kept by epoch besides: CPU × 2 + the epoch's parity. */
+static __always_inline __u32 current_lane(void)
+{
+	return bpf_get_smp_processor_id() * 2 + (control_word(CONTROL_EPOCH) & 1);
+}
+
+#define ownerless_row() current_row()
 
 #else
 
@@ -138,14 +155,26 @@ static __always_inline __u32 current_lane(void)
 	return bpf_get_smp_processor_id() * 2 + parity;
 }
 
-static __always_inline struct row *spill_row(__u32 lane)
+/* The row of a lane that belongs to nobody. */
+static __always_inline struct row *row_of_lane(__u32 lane)
 {
 #if FLAVOUR_ROWS
 	__u32 index = lane / 2 * ROWS_PER_CPU + 2 * ROW_SLOTS + (lane & 1);
 #else
 	__u32 index = lane;
 #endif
-	struct row *row = bpf_map_lookup_elem(&rows, &index);
+	return bpf_map_lookup_elem(&rows, &index);
+}
+
+/* Where what no process did is counted. */
+static __always_inline struct row *ownerless_row(void)
+{
+	return row_of_lane(current_lane());
+}
+
+static __always_inline struct row *spill_row(__u32 lane)
+{
+	struct row *row = row_of_lane(lane);
 	if (row)
 		add(row, SLOT_NO_ROW, 1);
 	return row;

@@ -23,6 +23,7 @@ static __always_inline void copy_comm(char *to, struct task_struct *task)
 
 #define row_of_task(task) current_row()
 #define rename_current()
+#define begin_generation()
 
 #elif FLAVOUR_ROWS
 
@@ -124,6 +125,9 @@ static __always_inline struct row *row_of_task(struct task_struct *task)
 	return row ? row : claim_row(task, TASK_ALONE);
 }
 
+/* The kernel counts execs itself. */
+#define begin_generation()
+
 /* The running thread may have a new name; if it is the process's first, that is the process's name from now on. */
 static __always_inline void rename_current(void)
 {
@@ -145,6 +149,14 @@ static __always_inline __u32 *generation_of(__u32 tgid)
 {
 	__u32 index = tgid & 0xffff;
 	return bpf_map_lookup_elem(&generations, &index);
+}
+
+/* The running process executes another program: what it does from here on belongs to another row. */
+static __always_inline void begin_generation(void)
+{
+	__u32 *generation = generation_of(bpf_get_current_pid_tgid() >> 32);
+	if (generation)
+		__sync_fetch_and_add(generation, 1);
 }
 
 static __always_inline struct row_key current_key(__u32 tgid)

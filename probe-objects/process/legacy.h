@@ -115,7 +115,7 @@ SEC("raw_tracepoint") int raw_tp_sys_exit(unsigned long long *ctx)
 	}
 	is_32_bit = is_32_bit_call(regs.cs, regs.ss, regs.cx, regs.ip);
 	call.event = event_of(regs.orig_ax, is_32_bit);
-	if (!(control_word(CONTROL_SYS_EXIT_EVENTS) >> call.event & 1))
+	if (!IS_SHARED(call.event))
 		return 0;
 	call.number = regs.orig_ax;
 	call.first = is_32_bit ? regs.bx : regs.di;
@@ -202,10 +202,8 @@ SEC("raw_tracepoint") int raw_tp_sched_process_free(unsigned long long *ctx)
 /* From here on the process has a new name, so what it does belongs to a new row. */
 static __always_inline int count_exec(void)
 {
+	begin_generation();
 #if APPS
-	__u32 *generation = generation_of(bpf_get_current_pid_tgid() >> 32);
-	if (generation)
-		__sync_fetch_and_add(generation, 1);
 	nothing_to_count(current_row());
 #endif
 	return 0;

@@ -144,11 +144,7 @@ SEC("tp_btf/sched_process_free") int tp_btf_sched_process_free(unsigned long lon
 /* From here on the process has a new name, so what it does belongs to a new row; making it now lets every exec be seen. */
 SEC("tp_btf/sched_process_exec") int tp_btf_sched_process_exec(void *ctx)
 {
-#if APPS && FLAVOUR_HASH
-	__u32 *generation = generation_of(bpf_get_current_pid_tgid() >> 32);
-	if (generation)
-		__sync_fetch_and_add(generation, 1);
-#endif
+	begin_generation();
 #if APPS
 	nothing_to_count(current_row());
 #endif
@@ -165,9 +161,6 @@ SEC("fexit") int function_create_failed_0(unsigned long long *ctx)
 
 /* ------------------------------------------------------------------------ every system call, where functions cannot be hooked */
 
-/* One bit for each EVENT_* that this program is to count; the loader sets it, the verifier removes the rest. */
-const volatile __u32 sys_exit_events = 0;
-
 SEC("tp_btf/sys_exit") int tp_btf_sys_exit(unsigned long long *ctx)
 {
 	struct pt_regs *regs = REGISTERS(ctx);
@@ -180,7 +173,7 @@ SEC("tp_btf/sys_exit") int tp_btf_sys_exit(unsigned long long *ctx)
 	int is_32_bit = is_32_bit_call(regs->cs, regs->ss, regs->cx, regs->ip);
 #endif
 	struct system_call call = { .event = is_32_bit ? events >> 8 : events & 0xff };
-	if (!(sys_exit_events >> call.event & 1))
+	if (!IS_SHARED(call.event))
 		return 0;
 	call.number = regs->orig_ax;
 	call.first = is_32_bit ? regs->bx : regs->di;
@@ -209,7 +202,7 @@ SEC("tracepoint") int tracepoint_raw_syscalls_sys_exit(struct sys_exit_context *
 	struct task_struct *task = bpf_get_current_task_btf();
 	int is_32_bit = task->thread_info.status & TS_COMPAT;
 	struct system_call call = { .event = is_32_bit ? events >> 8 : events & 0xff };
-	if (!(sys_exit_events >> call.event & 1))
+	if (!IS_SHARED(call.event))
 		return 0;
 	struct pt_regs *regs = bpf_task_pt_regs(task);
 	call.number = ctx->number;

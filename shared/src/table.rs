@@ -11,7 +11,7 @@ use crate::config::LoadMode;
 use crate::snapshot::Direction;
 
 /// Names of the modules, as their workers, folders and tables are called.
-pub const MODULES: &[&str] = &["process"];
+pub const MODULES: &[&str] = &["process", "network_viewer"];
 
 /// What is wrong with a table or with a user's replacement of hooks.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +82,12 @@ pub struct Event {
     /// Only where groups are told by command lines.
     #[serde(default)]
     pub command_lines: bool,
+    /// Only where traffic is counted by peer.
+    #[serde(default)]
+    pub flows: bool,
+    /// Only in objects without BTF.
+    #[serde(default)]
+    pub legacy: bool,
     /// What is added up; may be empty for a hook that only tells who is who.
     #[serde(rename = "counter", default)]
     pub counters: Vec<Counter>,
@@ -289,6 +295,17 @@ impl Table {
         let table: Table = toml::from_str(text)?;
         table.check()?;
         Ok(table)
+    }
+
+    /// The embedded table of the module whose worker is called `worker`; fails when there is none.
+    pub fn of_worker(worker: &str) -> Result<Table, TableError> {
+        for module in MODULES {
+            let table = Table::of(module)?;
+            if table.worker == worker {
+                return Ok(table);
+            }
+        }
+        Err(TableError::UnknownModule(worker.to_owned()))
     }
 
     /// Replaces hooks by those of a user's `ebpf.d/<module>.toml`: `EVENT.hooks = [ … ]`, candidates as in the table.

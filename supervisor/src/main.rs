@@ -226,9 +226,6 @@ fn tables(dirs: &ConfigDirs, config: &Config) -> Result<Vec<(Table, Option<Strin
             tables.push((table, overrides));
         }
     }
-    if config.programs.network_viewer && !tables.iter().any(|(table, _)| table.option == "network viewer") {
-        log::info("the program `network viewer` is not part of this release; its options have no effect");
-    }
     Ok(tables)
 }
 

@@ -18,8 +18,8 @@ const INSTRUCTIONS_MAX: usize = 4096;
 const HELPERS_OF_4_14: [i32; 8] = [1, 2, 3, 4, 8, 14, 16, 35];
 /// probe_read and its kin: 4, 45 (str), 112 to 115 (user and kernel, plain and str).
 const PROBE_READS: [i32; 6] = [4, 45, 112, 113, 114, 115];
-/// BPF_MAP_TYPE_HASH and BPF_MAP_TYPE_ARRAY.
-const MAP_TYPES: [u32; 2] = [1, 2];
+/// BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_ARRAY, and BPF_MAP_TYPE_LRU_HASH (4.10).
+const MAP_TYPES: [u32; 3] = [1, 2, 9];
 /// `struct bpf_map_def` of the legacy map section: type, sizes of key and value, entries, flags.
 const MAP_DEFINITION_BYTES: usize = 20;
 /// Section of the plain tracepoint programs, which read the memory of callers, such as the arguments of clone3. Lockdown

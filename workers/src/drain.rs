@@ -9,6 +9,7 @@ use nix::time::{ClockId, clock_gettime};
 use shared::snapshot::{CommandLine, Missed, Snapshot};
 
 use crate::bpf::MapHandle;
+use crate::flows::Flows;
 use crate::hash::Hash;
 use crate::join::join_rows;
 use crate::mapping::MappedRows;
@@ -47,6 +48,8 @@ pub struct Maps {
     pub overflow: Option<Hash>,
     /// The hash of command lines, where they are recorded.
     pub command_lines: Option<Hash>,
+    /// Traffic by peer, where it is counted.
+    pub flows: Option<Flows>,
 }
 
 impl Maps {
@@ -121,7 +124,8 @@ impl Drain {
         write_epoch(&self.maps, self.epoch)?;
         self.quiescence.wait()?;
         self.maps.rows.lookup(&0_u32.to_ne_bytes(), &mut vec![0; self.maps.rows.value_size()])?;
-        self.maps.overflow.iter().chain(&self.maps.command_lines).try_for_each(Hash::try_once)
+        self.maps.overflow.iter().chain(&self.maps.command_lines).try_for_each(Hash::try_once)?;
+        self.maps.flows.iter().try_for_each(Flows::try_once)
     }
 
     /// What happened in the epoch that this call closes; or the last one again when it is not merged yet.
@@ -141,13 +145,19 @@ impl Drain {
         Ok(snapshot)
     }
 
-    fn close_epoch(&mut self) -> Result<Snapshot, ReadError> {
+    /// Lets the programs count in the next epoch, and waits until none counts in this one.
+    fn flip(&self) -> Result<(), ReadError> {
         write_epoch(&self.maps, self.epoch + 1).map_err(failed("write", "epoch"))?;
-        self.quiescence.wait().map_err(failed("wait for the programs of", "epoch"))?;
+        self.quiescence.wait().map_err(failed("wait for the programs of", "epoch"))
+    }
+
+    fn close_epoch(&mut self) -> Result<Snapshot, ReadError> {
+        self.flip()?;
         let mut pending = Pending::new(self.empty_snapshot());
         self.read_rows(&mut pending)?;
         self.read_overflow(&mut pending)?;
         self.read_command_lines(&mut pending)?;
+        self.read_flows(&mut pending.snapshot)?;
         join_rows(&mut pending.snapshot, &pending.renamed, self.maps.counters);
         let snapshot = pending.snapshot.clone();
         self.pending = Some(pending);
@@ -216,6 +226,13 @@ impl Drain {
         map.read(|key| is_quiet(key, epoch), each).map_err(failed("read", "command_lines"))
     }
 
+    fn read_flows(&mut self, snapshot: &mut Snapshot) -> Result<(), ReadError> {
+        let Some(flows) = &mut self.maps.flows else { return Ok(()) };
+        (snapshot.flows, snapshot.missed.no_flow) =
+            flows.read(self.epoch).map_err(failed("read", "flows"))?;
+        Ok(())
+    }
+
     fn take_spill(&self, row: RawRow<'_>, index: usize, pending: &mut Pending) {
         let mut any = 0;
         for (n, value) in row.counters().enumerate() {
@@ -249,11 +266,17 @@ impl Drain {
         if let Some(map) = &mut self.maps.command_lines {
             map.delete(&pending.command_line_keys).map_err(failed("clear", "command_lines"))?;
         }
+        if let Some(flows) = &mut self.maps.flows {
+            flows.clear().map_err(failed("clear", "flows"))?;
+        }
         Ok(())
     }
 
-    /// Without applications: the CPUs' rows only grow, so an epoch is what they grew by.
+    /// Without applications: the CPUs' rows only grow, so an epoch is what they grew by. Flows have epochs all the same.
     fn read_totals(&mut self) -> Result<Snapshot, ReadError> {
+        if self.maps.flows.is_some() {
+            self.flip()?;
+        }
         let mut sums = vec![0_u64; self.totals.len()];
         // A value holds the row of one CPU, or those of all.
         let mut rows = vec![0; self.maps.rows.value_size()];
@@ -270,6 +293,7 @@ impl Drain {
         let mut snapshot = self.empty_snapshot();
         snapshot.unattributed.copy_from_slice(&grown[..self.maps.counters]);
         snapshot.missed.failed_reads = grown[self.maps.counters + 1];
+        self.read_flows(&mut snapshot)?;
         self.pending = Some(Pending::new(snapshot.clone()));
         Ok(snapshot)
     }

@@ -25,11 +25,13 @@ pub use facts::Facts;
 
 use crate::bpf::{self, MapHandle};
 use crate::drain::Maps;
+use crate::flows::{FLOW, FLOW_KEY, Flows, UNKNOWN_PER_CPU};
 use crate::hash::Hash;
+use crate::listening;
 use crate::mapping::MappedRows;
 use crate::rows::{COMMAND_LINE, CPU_ROWS, KEY, ROWS_PER_CPU, SLOTS, control, row_size};
 use kprobe::Kprobe;
-use plan::{Choices, SYS_EXIT, flavours, is_wanted};
+use plan::{COUNT_FLOWS, Choices, SHARED_EVENTS, flavours, is_wanted};
 
 /// The map of an object's globals that begin as zero.
 const GLOBALS: &str = ".bss";
@@ -48,15 +50,15 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    fn events_counted(&self) -> usize {
-        self.plan.events.iter().filter(|event| !event.attached.is_empty()).count()
+    /// Attached events with counters.
+    fn events_counted(&self, table: &Table) -> usize {
+        let attached = self.plan.events.iter().filter(|event| !event.attached.is_empty());
+        attached.filter(|event| counts(table, &event.event)).count()
     }
 
     /// Whether every event with counters is attached.
     fn is_complete(&self, table: &Table) -> bool {
-        let counts =
-            |name: &str| table.events.iter().any(|event| event.name == name && !event.counters.is_empty());
-        self.plan.events.iter().all(|planned| !planned.attached.is_empty() || !counts(&planned.event))
+        self.plan.events.iter().all(|planned| !planned.attached.is_empty() || !counts(table, &planned.event))
     }
 
     /// Whether returns may be lost without the kernel telling.
@@ -91,6 +93,11 @@ impl Loaded {
     }
 }
 
+/// Whether the event of this name has counters.
+fn counts(table: &Table, name: &str) -> bool {
+    table.events.iter().any(|event| event.name == name && !event.counters.is_empty())
+}
+
 /// Loads and attaches a module; returns when every hook that this kernel offers is live.
 ///
 /// Fails when no event at all can be counted; the error names every candidate and why it was refused.
@@ -101,7 +108,9 @@ pub fn load(table: &Table, order: &StartOrder, facts: &Facts) -> Result<Loaded> 
             Ok(loaded) if loaded.is_complete(table) => return Ok(loaded),
             // Objects for newer kernels may load in part; perhaps older ones load whole.
             Ok(loaded)
-                if best.as_ref().is_none_or(|best| loaded.events_counted() > best.events_counted()) =>
+                if best
+                    .as_ref()
+                    .is_none_or(|best| loaded.events_counted(table) > best.events_counted(table)) =>
             {
                 best = Some(loaded);
             }
@@ -133,7 +142,8 @@ fn nothing_to_try(order: &StartOrder, facts: &Facts) -> String {
 /// Loads, tries whether the kernel preempts the programs, and if so loads again with hooks that are safe from that.
 fn load_unpreempted(table: &Table, order: &StartOrder, facts: &Facts, flavour: Flavour) -> Result<Loaded> {
     let loaded = load_flavour(table, order, facts, flavour, false)?;
-    if flavour != Flavour::Rows || !preemption::happens(|| loaded.recursion_misses()) {
+    let has_choice = table.events.iter().flat_map(|event| &event.hooks).any(|hook| hook.unpreemptible);
+    if flavour != Flavour::Rows || !has_choice || !preemption::happens(|| loaded.recursion_misses()) {
         return Ok(loaded);
     }
     drop(loaded);
@@ -149,13 +159,14 @@ fn load_flavour(
 ) -> Result<Loaded> {
     let mut choices = Choices::new(table, order, flavour, preempted);
     loop {
-        let mut ebpf = load_object(table, order, facts, flavour, choices.sys_exit_events())?;
+        let mut ebpf = load_object(table, order, facts, flavour, choices.shared_events())?;
         let maps = open_maps(&mut ebpf, table, order, flavour, preempted)?;
         if flavour == Flavour::Legacy {
             let words = handle(&ebpf, "control", 4, 8)?;
             offsets::find_and_store(&mut ebpf, &words).context("cannot find a task's fields")?;
-            let events = u64::from(choices.sys_exit_events());
-            words.update(&control::SYS_EXIT_EVENTS.to_ne_bytes(), &events.to_ne_bytes())?;
+            let events = u64::from(choices.shared_events());
+            words.update(&control::SHARED_EVENTS.to_ne_bytes(), &events.to_ne_bytes())?;
+            words.update(&control::FLOWS.to_ne_bytes(), &u64::from(order.flows).to_ne_bytes())?;
         }
         let mut refused_now = false;
         for (event, hook) in choices.chosen() {
@@ -186,7 +197,11 @@ fn load_flavour(
         {
             bail!("no event can be counted: {}", choices.refusals().join("; "));
         }
-        let events = table.events.iter().filter(|event| is_wanted(event, order));
+        if ebpf.map("listening").is_some() {
+            let map = handle(&ebpf, "listening", 4, 4)?;
+            listening::fill(&map, flavour == Flavour::Legacy).context("cannot fill the map `listening`")?;
+        }
+        let events = table.events.iter().filter(|event| is_wanted(event, order, flavour));
         let events = events.map(|event| PlannedEvent {
             event: event.name.clone(),
             attached: attached.remove(&event.name).unwrap_or_default(),
@@ -206,7 +221,7 @@ fn load_object(
     order: &StartOrder,
     facts: &Facts,
     flavour: Flavour,
-    sys_exit_events: u32,
+    shared_events: u32,
 ) -> Result<Ebpf> {
     let returns = order.load_mode == LoadMode::Return;
     let bytes = probe_objects::object(&table.module, flavour, order.apps, returns)
@@ -218,11 +233,16 @@ fn load_object(
     if order.apps {
         loader.map_max_entries("overflow", order.pid_table_size);
     }
+    loader.map_max_entries("unknown_flows", (facts.cpus * UNKNOWN_PER_CPU) as u32);
+    if !order.flows {
+        loader.map_max_entries("flows", 1);
+    }
     if flavour == Flavour::Legacy {
         loader.btf(None);
     } else {
         loader.btf(facts.btf.as_ref());
-        loader.override_global(SYS_EXIT, &sys_exit_events, true);
+        loader.override_global(SHARED_EVENTS, &shared_events, true);
+        loader.override_global(COUNT_FLOWS, if order.flows { &1_u32 } else { &0 }, false);
     }
     loader
         .load(bytes)
@@ -273,12 +293,19 @@ fn open_maps(
         Some(_) => Some(Hash::new(handle(ebpf, "command_lines", KEY, 4 + COMMAND_LINE)?, batches)),
         None => None,
     };
+    let flows = match ebpf.map("flows").filter(|_| order.flows) {
+        Some(_) => {
+            let known = Hash::new(handle(ebpf, "flows", FLOW_KEY, FLOW)?, batches);
+            Some(Flows::new(known, handle(ebpf, "unknown_flows", 4, FLOW)?, cpus))
+        }
+        None => None,
+    };
     let (epoch, odd_epoch) = if flavour == Flavour::Rows && order.apps {
         (handle(ebpf, GLOBALS, 4, 8)?, SLOTS as u64)
     } else {
         (handle(ebpf, "control", 4, 8)?, 1)
     };
-    Ok(Maps { counters, cpus, epoch, odd_epoch, rows, mapped, overflow, command_lines })
+    Ok(Maps { counters, cpus, epoch, odd_epoch, rows, mapped, overflow, command_lines, flows })
 }
 
 fn handle(ebpf: &Ebpf, name: &str, key_size: usize, value_size: usize) -> Result<MapHandle> {
@@ -295,7 +322,7 @@ fn handle(ebpf: &Ebpf, name: &str, key_size: usize, value_size: usize) -> Result
 fn map_data<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapData> {
     use aya::maps::Map;
     match ebpf.map(name) {
-        Some(Map::Array(data) | Map::HashMap(data)) => Ok(data),
+        Some(Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data)) => Ok(data),
         Some(_) => bail!("the map `{name}` is of another type"),
         None => bail!("the object has no map `{name}`"),
     }

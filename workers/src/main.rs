@@ -6,8 +6,10 @@
 mod bpf;
 mod channel;
 mod drain;
+mod flows;
 mod hash;
 mod join;
+mod listening;
 mod loader;
 mod mapping;
 mod privileges;
@@ -71,7 +73,7 @@ fn die_with(supervisor: &str) -> Result<()> {
 }
 
 fn start(module: &str, order: &StartOrder) -> Result<(Table, Loaded, Drain)> {
-    let mut table = Table::of(module)?;
+    let mut table = Table::of_worker(module)?;
     if let Some(text) = &order.hook_overrides {
         table.replace_hooks(text)?;
     }

@@ -39,8 +39,10 @@ pub mod control {
     pub const TASK_IDS_OFFSET: u32 = 1;
     /// Where a task's name is, for objects without BTF.
     pub const TASK_COMM_OFFSET: u32 = 2;
-    /// Events that `raw_tp_sys_exit` counts.
-    pub const SYS_EXIT_EVENTS: u32 = 3;
+    /// Events that programs for several events count.
+    pub const SHARED_EVENTS: u32 = 3;
+    /// Whether traffic is counted by peer.
+    pub const FLOWS: u32 = 4;
 }
 
 const COMM_OF_THREAD: u32 = 1;

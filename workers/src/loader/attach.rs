@@ -1,7 +1,8 @@
 //! Attaches the programs of one hook: all that it names, or an error. aya calls only.
 //!
 //! Programs are found by name: `function_EVENT_N`, `tp_btf_NAME`, `raw_tp_NAME`, `tracepoint_EVENT`, `kprobe_EVENT`, `kretprobe_EVENT`; where a
-//! system call has a program of its own, that one instead of the event's.
+//! system call has a program of its own, or an event one for a function (`kprobe_EVENT_FUNCTION`), that one instead of the event's. A
+//! `function_FUNCTION` serves several events.
 
 use std::os::fd::AsFd;
 
@@ -76,17 +77,12 @@ fn targets(facts: &Facts, event: &Event, names: &[String]) -> Result<Vec<String>
     Ok(found)
 }
 
-/// The event's program, or that of the system call whose function this is.
-fn program_base<'a>(
-    ebpf: &Ebpf,
-    event: &'a Event,
-    function: &'a str,
-    name: impl Fn(&str) -> String,
-) -> &'a str {
-    match system_call_of(function) {
-        Some(call) if ebpf.program(&name(call)).is_some() => call,
-        _ => &event.name,
-    }
+/// The program of the event and the function, or of the system call whose function this is, or the event's.
+fn program_base(ebpf: &Ebpf, event: &Event, function: &str, name: impl Fn(&str) -> String) -> String {
+    let of_function = format!("{}_{function}", event.name);
+    let of_call = system_call_of(function).map(str::to_owned);
+    let own = [Some(of_function), of_call].into_iter().flatten();
+    own.into_iter().find(|own| ebpf.program(&name(own)).is_some()).unwrap_or_else(|| event.name.clone())
 }
 
 fn attach_functions(
@@ -98,13 +94,14 @@ fn attach_functions(
 ) -> Result<()> {
     let btf = facts.btf.as_ref().context("no BTF")?;
     for function in functions {
-        let base = program_base(ebpf, event, function, |base| format!("function_{base}_0"));
-        let copy = (0..)
-            .map(|n| format!("function_{base}_{n}"))
-            .map_while(|name| ebpf.program(&name).map(|program| (name, program.fd().is_ok())))
-            .find(|(_, loaded)| !loaded);
-        let Some((name, _)) = copy else {
-            bail!("more functions for `{}` than the object has programs", event.name);
+        let own = format!("function_{function}");
+        let name = match ebpf.program(&own).map(|program| program.fd().is_ok()) {
+            Some(false) => own,
+            Some(true) => {
+                attached.push(format!("{}:{function}", kind_of(ebpf, &own)));
+                continue;
+            }
+            None => free_copy(ebpf, event, function)?,
         };
         let kind = match program(ebpf, &name)? {
             Program::FExit(program) => {
@@ -124,6 +121,23 @@ fn attach_functions(
     Ok(())
 }
 
+/// A copy of the event's program that is not bound to a function yet.
+fn free_copy(ebpf: &Ebpf, event: &Event, function: &str) -> Result<String> {
+    let base = program_base(ebpf, event, function, |base| format!("function_{base}_0"));
+    (0..)
+        .map(|n| format!("function_{base}_{n}"))
+        .map_while(|name| ebpf.program(&name).map(|program| (name, program.fd().is_ok())))
+        .find_map(|(name, loaded)| (!loaded).then_some(name))
+        .with_context(|| format!("more functions for `{}` than the object has programs", event.name))
+}
+
+fn kind_of(ebpf: &Ebpf, program: &str) -> &'static str {
+    match ebpf.program(program) {
+        Some(Program::FExit(_)) => "fexit",
+        _ => "fentry",
+    }
+}
+
 fn attach_kprobes(
     ebpf: &mut Ebpf,
     event: &Event,
@@ -132,7 +146,7 @@ fn attach_kprobes(
     attached: &mut Vec<String>,
 ) -> Result<()> {
     for function in functions {
-        let base = program_base(ebpf, event, function, |base| format!("kprobe_{base}")).to_owned();
+        let base = program_base(ebpf, event, function, |base| format!("kprobe_{base}"));
         let by_arguments = format!("kprobe_{base}_arguments");
         let entry = if !takes_registers(function) && ebpf.program(&by_arguments).is_some() {
             by_arguments

@@ -7,8 +7,11 @@ use shared::config::{Strategy, TypeFormat};
 use shared::table::{Event, Hook, Table};
 use shared::wire::StartOrder;
 
-/// The constant of the typed objects, and the raw tracepoint of the others, by which one program counts several events.
-pub const SYS_EXIT: &str = "sys_exit_events";
+/// The constant of the typed objects that tells a program for several events which to count.
+pub const SHARED_EVENTS: &str = "shared_events";
+
+/// The constant of the typed objects that tells whether traffic is counted by peer.
+pub const COUNT_FLOWS: &str = "count_flows";
 
 /// Objects worth trying, best first.
 pub fn flavours(order: &StartOrder, has_btf: bool) -> Vec<Flavour> {
@@ -27,6 +30,7 @@ pub fn flavours(order: &StartOrder, has_btf: bool) -> Vec<Flavour> {
 /// The events to count, each with its candidates and what became of them.
 #[derive(Debug)]
 pub struct Choices<'a> {
+    shared: &'a [String],
     candidates: Vec<(u32, &'a Event, Vec<&'a Hook>)>,
     refusals: HashMap<String, Vec<String>>,
 }
@@ -36,7 +40,7 @@ impl<'a> Choices<'a> {
     ///
     /// `preempted`: this kernel preempts programs, so hooks that are safe from that come first.
     pub fn new(table: &'a Table, order: &StartOrder, flavour: Flavour, preempted: bool) -> Self {
-        let candidates = table.events.iter().zip(1..).filter(|(event, _)| is_wanted(event, order));
+        let candidates = table.events.iter().zip(1..).filter(|(event, _)| is_wanted(event, order, flavour));
         let candidates = candidates.map(|(event, number)| {
             // An event without counters only tells who is who: any way of hearing it will do.
             let strategy = order.strategy.filter(|_| !event.counters.is_empty());
@@ -45,7 +49,7 @@ impl<'a> Choices<'a> {
             hooks.sort_by_key(|hook| preempted && !hook.unpreemptible);
             (number, event, hooks)
         });
-        Choices { candidates: candidates.collect(), refusals: HashMap::new() }
+        Choices { shared: &table.shared, candidates: candidates.collect(), refusals: HashMap::new() }
     }
 
     /// The best candidate left for each event that has one.
@@ -61,17 +65,19 @@ impl<'a> Choices<'a> {
         self.refusals.entry(event.to_owned()).or_default().push(reason);
     }
 
-    /// One bit for each event that the program on every system call's return is to count: bit 1 is the table's first.
-    pub fn sys_exit_events(&self) -> u32 {
-        let uses_sys_exit = |hooks: &[&Hook]| {
+    /// One bit for each event that programs for several events are to count: bit 1 is the table's first.
+    pub fn shared_events(&self) -> u32 {
+        let is_shared = |hooks: &[&Hook]| {
             hooks.first().is_some_and(|hook| {
-                let names = hook.tp_btf.0.iter().chain(&hook.raw_tp.0).chain(&hook.tracepoint.0);
-                names.into_iter().any(|name| name == "sys_exit" || name == "raw_syscalls/sys_exit")
+                let [function, tp_btf, raw_tp, tracepoint] =
+                    [&hook.function, &hook.tp_btf, &hook.raw_tp, &hook.tracepoint]
+                        .map(|names| names.0.iter());
+                function.chain(tp_btf).chain(raw_tp).chain(tracepoint).any(|name| self.shared.contains(name))
             })
         };
         self.candidates
             .iter()
-            .filter(|(_, _, hooks)| uses_sys_exit(hooks))
+            .filter(|(_, _, hooks)| is_shared(hooks))
             .fold(0, |bits, (bit, ..)| bits | 1 << bit)
     }
 
@@ -89,9 +95,12 @@ impl<'a> Choices<'a> {
     }
 }
 
-/// Whether the options ask for an event.
-pub fn is_wanted(event: &Event, order: &StartOrder) -> bool {
-    event.mode.exists_in(order.load_mode) && (order.command_lines || !event.command_lines)
+/// Whether the options ask for an event, and the objects have it.
+pub fn is_wanted(event: &Event, order: &StartOrder, flavour: Flavour) -> bool {
+    event.mode.exists_in(order.load_mode)
+        && (order.command_lines || !event.command_lines)
+        && (order.flows || !event.flows)
+        && (flavour == Flavour::Legacy || !event.legacy)
 }
 
 fn suits(hook: &Hook, flavour: Flavour, strategy: Option<Strategy>) -> bool {
@@ -166,12 +175,12 @@ mod tests {
     fn a_refused_hook_gives_way_to_the_next_and_system_calls_share_a_program() {
         let table = Table::of("process").unwrap();
         let mut choices = Choices::new(&table, &order(None, TypeFormat::Auto), Flavour::Rows, false);
-        assert_eq!(choices.sys_exit_events(), 0);
+        assert_eq!(choices.shared_events(), 0);
         for event in ["open", "read"] {
             choices.refuse(event, "the kernel says no".to_owned());
         }
         // Bits by the order of the table: open is its first event, read its third.
-        assert_eq!(choices.sys_exit_events(), 1 << 1 | 1 << 3);
+        assert_eq!(choices.shared_events(), 1 << 1 | 1 << 3);
         assert_eq!(choices.refusals_of("open"), ["the kernel says no"]);
     }
 }

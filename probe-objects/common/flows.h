@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Flows: traffic by peer, and by port that this host serves on.
+ *
+ * Added up in the kernel after direction is known: what a program of this host began is one row for each peer and port of the peer; what others
+ * began is one row for each local port, however many they are. A row belongs to one CPU in one epoch, as those of rows.h do.
+ *
+ * Direction: of TCP, who sent the SYN; of sockets that are older than the programs, or that the table of sockets has forgotten, whether somebody
+ * listens on the local port. Of UDP: a socket that was bound to a port and is not connected serves; every other one is a client, of the peer that
+ * it is connected to or that each datagram is sent to. What such a client receives without being connected is its last destination's.
+ */
+#ifndef FLOWS_H
+#define FLOWS_H
+
+#include "task.h"
+
+enum { INBOUND, OUTBOUND, DIRECTIONS };
+enum { TCP, UDP, PROTOCOLS };
+
+/* An address as IPv6 has it, IPv4 as ::ffff:a.b.c.d, in network order; a port in host order, 0 where none is known. */
+struct peer {
+	__u32 address[4];
+	__u32 port;
+};
+
+/* Shared with user space, no padding: workers/src/flows.rs. */
+struct flow_key {
+	__u32 address[4];
+	__u16 port;
+	__u8 direction;
+	__u8 protocol;
+	__u32 lane;
+};
+
+struct flow {
+	__u64 sent_bytes;
+	__u64 received_bytes;
+	__u64 sent_packets;     /* calls that sent something; of UDP: datagrams */
+	__u64 received_packets;
+	__u64 retransmits;
+	__u64 without_room;     /* only in unknown_flows: transfers with a known peer that found the table full */
+};
+
+/*
+ * Value: traffic of one peer or port. Written here, read and deleted by user space in the other epoch. 120 B each, allocated at the start,
+ * because allocation inside a probe may fail; max_entries is set by the loader. When full, `unknown_flows` counts.
+ */
+DEFINE_MAP(flows, BPF_MAP_TYPE_HASH, struct flow_key, struct flow, 65536, 0);
+
+/*
+ * Key: lane × 4 + direction × 2 + protocol. Value: traffic with a peer that is not known. Written here, cleared by user space in the other
+ * epoch. max_entries is set by the loader: possible CPUs × 8, 48 B each.
+ */
+DEFINE_MAP(unknown_flows, BPF_MAP_TYPE_ARRAY, __u32, struct flow, 1, 0);
+
+/* Who used a socket last; as the head of `struct row`. */
+struct socket_user {
+	__u64 owner;
+	__u64 start_ns;
+	__u32 tgid;
+	__u32 parent_tgid;
+	__u32 generation;
+	__u32 flags;
+	char comm[16];
+};
+
+/* What is remembered of a socket. */
+struct socket_state {
+	struct socket_user user;
+	struct peer peer;  /* of an unconnected UDP socket: where it sent to last */
+	__u32 direction;
+};
+
+/*
+ * Key: address of the kernel's socket. Written here only; what an address was used for before is overwritten when a connection begins. The least
+ * recently used go when it is full: then direction is found out anew. 136 B each, 4.5 MB.
+ */
+DEFINE_MAP(sockets, BPF_MAP_TYPE_LRU_HASH, __u64, struct socket_state, 32768, 0);
+
+/*
+ * Key: port; TCP, then UDP. Value: sockets that listen on it, in all network namespaces; for UDP, whether one was bound to it before the start
+ * (no BTF only). Filled by user space at the start, then by state changes. 1 MB.
+ */
+enum { PORTS = 65536 };
+DEFINE_MAP(listening, BPF_MAP_TYPE_ARRAY, __u32, __u32, PROTOCOLS * PORTS, 0);
+
+/* Key: thread. Value: where the datagram that it is sending goes to. 96 B each, 393 kB; the least recently used go. */
+DEFINE_MAP(destinations, BPF_MAP_TYPE_LRU_HASH, __u64, struct peer, 4096, 0);
+
+#if TYPED
+/* Whether flows are counted; set by the loader. */
+const volatile __u32 count_flows = 1;
+#define COUNT_FLOWS count_flows
+#else
+#define COUNT_FLOWS control_word(CONTROL_FLOWS)
+#endif
+
+/* What a socket says of itself. */
+struct ends {
+	__u64 id;             /* its address in the kernel */
+	__u32 protocol;       /* TCP, UDP */
+	__u32 local_port;
+	__u32 is_connected;
+	__u32 is_bound;       /* UDP: a program chose its port */
+	struct peer peer;     /* of a connected socket */
+};
+
+static __always_inline void clear_peer(struct peer *peer)
+{
+	peer->address[0] = peer->address[1] = peer->address[2] = peer->address[3] = 0;
+	peer->port = 0;
+}
+
+static __always_inline void set_ipv4(struct peer *peer, __u32 address)
+{
+	peer->address[0] = 0;
+	peer->address[1] = 0;
+	peer->address[2] = __builtin_bswap32(0xffff);
+	peer->address[3] = address;
+}
+
+static __always_inline int is_ipv4(const struct peer *peer)
+{
+	return !peer->address[0] && !peer->address[1] && peer->address[2] == __builtin_bswap32(0xffff);
+}
+
+static __always_inline int is_same_peer(const struct peer *one, const struct peer *other)
+{
+	return one->address[0] == other->address[0] && one->address[1] == other->address[1] &&
+	       one->address[2] == other->address[2] && one->address[3] == other->address[3] && one->port == other->port;
+}
+
+static __always_inline int listens(__u32 protocol, __u32 port)
+{
+	__u32 index = protocol * PORTS + (port & (PORTS - 1));
+	__u32 *count = bpf_map_lookup_elem(&listening, &index);
+	return count && *count > 0;
+}
+
+static __always_inline void count_listener(__u32 port, __s32 change)
+{
+	__u32 index = port & (PORTS - 1);
+	__u32 *count = bpf_map_lookup_elem(&listening, &index);
+	if (!count || (change < 0 && *count == 0))
+		return;
+	__sync_fetch_and_add(count, change);
+}
+
+static __always_inline struct flow *unknown_flow(__u32 direction, __u32 protocol)
+{
+	__u32 index = current_lane() * DIRECTIONS * PROTOCOLS + direction * PROTOCOLS + protocol;
+	return bpf_map_lookup_elem(&unknown_flows, &index);
+}
+
+/* The row of a flow in this epoch, made if there is none. */
+static __always_inline struct flow *flow_of(__u32 direction, __u32 protocol, const struct peer *peer, __u32 local_port)
+{
+	struct flow_key key = { .direction = direction, .protocol = protocol, .lane = current_lane() };
+	struct flow *flow;
+	if (direction == INBOUND) {
+		key.port = local_port;
+	} else {
+		key.port = peer->port;
+		key.address[0] = peer->address[0];
+		key.address[1] = peer->address[1];
+		key.address[2] = peer->address[2];
+		key.address[3] = peer->address[3];
+	}
+	if (key.port == 0)
+		return unknown_flow(direction, protocol);
+	flow = bpf_map_lookup_elem(&flows, &key);
+	if (flow)
+		return flow;
+	struct flow none = {};
+	bpf_map_update_elem(&flows, &key, &none, BPF_NOEXIST);
+	flow = bpf_map_lookup_elem(&flows, &key);
+	if (flow)
+		return flow;
+	flow = unknown_flow(direction, protocol);
+	if (flow)
+		__sync_fetch_and_add(&flow->without_room, 1);
+	return flow;
+}
+
+/* Remembers a connection that begins, whatever its address was used for before. */
+static __always_inline void remember_connection(__u64 id, __u32 direction)
+{
+	struct socket_state state = { .direction = direction };
+	bpf_map_update_elem(&sockets, &id, &state, 0);
+}
+
+/* Notes in `user` whose row this is, unless it is known. */
+static __always_inline void note_user(struct socket_user *user, const struct row *row)
+{
+#if APPS
+	if (!row || row->owner == 0)
+		return;
+	if (user->owner == row->owner && user->tgid == row->tgid && user->generation == row->generation)
+		return;
+	user->owner = row->owner;
+	user->start_ns = row->start_ns;
+	user->tgid = row->tgid;
+	user->parent_tgid = row->parent_tgid;
+	user->generation = row->generation;
+	user->flags = row->flags & ROW_COMM_OF_THREAD;
+#pragma unroll
+	for (int i = 0; i < 16; i++)
+		user->comm[i] = row->comm[i];
+#endif
+}
+
+/* What is known of a socket; made if there is nothing. NULL when that fails: what would be remembered is found out anew then. */
+static __always_inline struct socket_state *state_of(const struct ends *ends)
+{
+	__u64 id = ends->id;
+	struct socket_state *state = bpf_map_lookup_elem(&sockets, &id);
+	if (state)
+		return state;
+	struct socket_state fresh = {};
+	fresh.direction = listens(ends->protocol, ends->local_port) ? INBOUND : OUTBOUND;
+	bpf_map_update_elem(&sockets, &id, &fresh, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&sockets, &id);
+}
+
+static __always_inline __u32 direction_of(const struct ends *ends, const struct socket_state *state)
+{
+	if (ends->protocol == UDP) {
+		if (ends->is_connected)
+			return OUTBOUND;
+		if (ends->is_bound)
+			return INBOUND;
+#if TYPED
+		return OUTBOUND;
+#endif
+	}
+	return state ? state->direction : OUTBOUND;
+}
+
+/* Whom an unconnected client sends to, or hears from. */
+static __always_inline void find_udp_peer(struct peer *peer, struct socket_state *state, int is_received)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	struct peer *known;
+	if (is_received) {
+		if (state)
+			*peer = state->peer;
+		return;
+	}
+	known = bpf_map_lookup_elem(&destinations, &thread);
+	if (!known)
+		return;
+	*peer = *known;
+	if (state && !is_same_peer(&state->peer, known))
+		state->peer = *known;
+}
+
+/* Adds a transfer that succeeded to its flow; `row`: of the process that moved it. */
+static __always_inline void count_flow(struct ends *ends, const struct row *row, __u64 bytes, int is_received)
+{
+	/* A server's UDP sockets need not be remembered. */
+	int is_udp_server = ends->protocol == UDP && ends->is_bound && !ends->is_connected;
+	struct socket_state *state = is_udp_server ? NULL : state_of(ends);
+	__u32 direction = direction_of(ends, state);
+	struct flow *flow;
+	if (state && ends->protocol == TCP)
+		note_user(&state->user, row);
+	if (ends->protocol == UDP && direction == OUTBOUND && !ends->is_connected)
+		find_udp_peer(&ends->peer, state, is_received);
+	flow = flow_of(direction, ends->protocol, &ends->peer, ends->local_port);
+	if (!flow)
+		return;
+	if (is_received) {
+		__sync_fetch_and_add(&flow->received_bytes, bytes);
+		__sync_fetch_and_add(&flow->received_packets, 1);
+	} else {
+		__sync_fetch_and_add(&flow->sent_bytes, bytes);
+		__sync_fetch_and_add(&flow->sent_packets, 1);
+	}
+}
+
+#endif

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The `network viewer`: what processes send and receive over TCP and UDP, and with whom.
+ *
+ * Which program is attached where is decided by module.toml and the worker; programs are named as in ../process/process.bpf.c, and those that
+ * count several events KIND_FUNCTION.
+ *
+ * RETURN: errors are counted. Without it the branches for them are not compiled.
+ */
+#include "network_viewer_table.h" /* COUNTERS, SLOT_*, EVENT_*: generated from module.toml */
+
+#include "../common/flows.h"
+
+/* A call that sent or received. */
+struct transfer {
+	long result;      /* bytes, or the error below zero */
+	int is_received;
+	int is_look;      /* nothing was taken out: MSG_PEEK, or a report of MSG_ERRQUEUE */
+};
+
+static __always_inline int is_look(int flags)
+{
+	return flags & (MSG_PEEK | MSG_ERRQUEUE);
+}
+
+static __always_inline void add_call(struct row *row, __u32 calls, __u32 errors, __u32 bytes, const struct transfer *transfer)
+{
+	add(row, calls, 1);
+	if (transfer->result > 0 && !transfer->is_look)
+		add(row, bytes, transfer->result);
+	else if (RETURN && transfer->result < 0)
+		add(row, errors, 1);
+}
+
+/* An empty datagram is one, the end of a stream is none. */
+static __always_inline int has_moved(const struct transfer *transfer, __u32 protocol)
+{
+	return !transfer->is_look && (protocol == UDP ? transfer->result >= 0 : transfer->result > 0);
+}
+
+static __always_inline void count_call(struct row *row, __u32 protocol, const struct transfer *transfer)
+{
+	if (protocol == TCP) {
+		if (transfer->is_received)
+			add_call(row, SLOT_tcp_receive, SLOT_tcp_receive_error, SLOT_tcp_received_bytes, transfer);
+		else
+			add_call(row, SLOT_tcp_send, SLOT_tcp_send_error, SLOT_tcp_sent_bytes, transfer);
+	} else {
+		if (transfer->is_received)
+			add_call(row, SLOT_udp_receive, SLOT_udp_receive_error, SLOT_udp_received_bytes, transfer);
+		else
+			add_call(row, SLOT_udp_send, SLOT_udp_send_error, SLOT_udp_sent_bytes, transfer);
+	}
+}
+
+/* TCP only: who uses a socket, for what happens to it when nobody runs. Part of count_flow where flows are counted. */
+static __always_inline void remember_user(const struct ends *ends, const struct row *row)
+{
+#if APPS
+	struct socket_state *state = state_of(ends);
+	if (state)
+		note_user(&state->user, row);
+#endif
+}
+
+/* A socket goes from one state of TCP to another. `ends`: of that socket. */
+static __always_inline int count_state(struct ends *ends, __u32 old, __u32 new)
+{
+	struct row *row;
+	if (new == TCP_LISTEN || old == TCP_LISTEN) {
+		count_listener(ends->local_port, new == TCP_LISTEN ? 1 : -1);
+		return 0;
+	}
+	if (new == TCP_SYN_SENT) {
+		remember_connection(ends->id, OUTBOUND);
+		row = current_row();
+		if (row)
+			add(row, is_ipv4(&ends->peer) ? SLOT_tcp_connect_v4 : SLOT_tcp_connect_v6, 1);
+		return 0;
+	}
+	if (old == TCP_SYN_RECV && new == TCP_ESTABLISHED) {
+		remember_connection(ends->id, INBOUND);
+		row = ownerless_row();
+		if (row)
+			add(row, SLOT_tcp_accept, 1);
+		return 0;
+	}
+#if RETURN
+	if (old == TCP_SYN_SENT && new == TCP_CLOSE) {
+		row = ownerless_row();
+		if (row)
+			add(row, SLOT_tcp_connect_error, 1);
+		return 0;
+	}
+#endif
+	if ((old == TCP_ESTABLISHED || old == TCP_CLOSE_WAIT) &&
+	    (new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK || new == TCP_CLOSE)) {
+		row = ownerless_row();
+		if (row)
+			add(row, SLOT_tcp_close, 1);
+	}
+	return 0;
+}
+
+#if APPS
+/* A row for who used a socket last; NULL when nobody is known. */
+static __always_inline struct row *row_of_user(const struct socket_user *user)
+{
+	if (user->owner == 0)
+		return NULL;
+#if FLAVOUR_ROWS
+	struct row *held = held_row(user->owner, first_slot());
+	if (held)
+		return held;
+#endif
+	struct row_key key = key_of(user->tgid, user->generation, current_lane());
+	struct row *row = bpf_map_lookup_elem(&overflow, &key);
+	if (row)
+		return row;
+	struct row fresh = {
+		.owner = user->owner,
+		.start_ns = user->start_ns,
+		.tgid = user->tgid,
+		.parent_tgid = user->parent_tgid,
+		.generation = user->generation,
+		.flags = user->flags,
+	};
+#pragma unroll
+	for (int i = 0; i < 16; i++)
+		fresh.comm[i] = user->comm[i];
+	return insert_row(&key, &fresh);
+}
+#endif
+
+/* `segments` of a connection were sent once more, whoever runs. */
+static __always_inline int count_retransmit(struct ends *ends, __u32 segments)
+{
+	struct socket_state *state = state_of(ends);
+	struct row *row = NULL;
+#if APPS
+	if (state)
+		row = row_of_user(&state->user);
+#endif
+	if (!row)
+		row = ownerless_row();
+	if (row)
+		add(row, SLOT_tcp_retransmit, segments);
+	if (!COUNT_FLOWS)
+		return 0;
+	struct flow *flow = flow_of(direction_of(ends, state), TCP, &ends->peer, ends->local_port);
+	if (flow)
+		__sync_fetch_and_add(&flow->retransmits, segments);
+	return 0;
+}
+
+#if TYPED
+#include "typed.h"
+#else
+#include "legacy.h"
+#endif

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Programs for kernels with BTF: fentry, fexit, tp_btf. Typed access only, no bpf_probe_read*; user memory is read by plain tracepoint
+ * programs beside them.
+ */
+
+/* The peer that a socket is connected to. */
+static __always_inline void read_peer(struct peer *peer, struct sock *sk)
+{
+	struct sock_common *common = &sk->__sk_common;
+	peer->port = __builtin_bswap16(common->skc_dport);
+	if (common->skc_family == AF_INET) {
+		set_ipv4(peer, common->skc_daddr);
+		return;
+	}
+	peer->address[0] = common->skc_v6_daddr.in6_u.u6_addr32[0];
+	peer->address[1] = common->skc_v6_daddr.in6_u.u6_addr32[1];
+	peer->address[2] = common->skc_v6_daddr.in6_u.u6_addr32[2];
+	peer->address[3] = common->skc_v6_daddr.in6_u.u6_addr32[3];
+}
+
+static __always_inline int is_unconnected(struct sock *sk)
+{
+	return sk->__sk_common.skc_state != TCP_ESTABLISHED;
+}
+
+static __always_inline int is_bound(struct sock *sk)
+{
+	return READ_PART(sk, sk_userlocks) & SOCK_BINDPORT_LOCK;
+}
+
+static __always_inline void read_ends(struct ends *ends, struct sock *sk, __u32 protocol)
+{
+	ends->id = (__u64)sk;
+	ends->protocol = protocol;
+	ends->local_port = sk->__sk_common.skc_num;
+	ends->is_connected = protocol == TCP || !is_unconnected(sk);
+	ends->is_bound = protocol == UDP && is_bound(sk);
+	if (ends->is_connected)
+		read_peer(&ends->peer, sk);
+	else
+		clear_peer(&ends->peer);
+}
+
+/* TCP or UDP; PROTOCOLS for every other socket, raw ones of these protocols included. */
+static __always_inline __u32 protocol_of(struct sock *sk)
+{
+	__u16 family = sk->__sk_common.skc_family;
+	if (family != AF_INET && family != AF_INET6)
+		return PROTOCOLS;
+	__u32 protocol = READ_PART(sk, sk_protocol);
+	__u32 type = READ_PART(sk, sk_type);
+	if (protocol == IPPROTO_TCP && type == SOCK_STREAM)
+		return TCP;
+	if (protocol == IPPROTO_UDP && type == SOCK_DGRAM)
+		return UDP;
+	return PROTOCOLS;
+}
+
+static __always_inline int is_counted(__u32 protocol, int is_received)
+{
+	if (protocol == TCP)
+		return is_received ? IS_SHARED(EVENT_tcp_receive) : IS_SHARED(EVENT_tcp_send);
+	return is_received ? IS_SHARED(EVENT_udp_receive) : IS_SHARED(EVENT_udp_send);
+}
+
+static __always_inline int count_transfer(struct sock *sk, const struct transfer *transfer)
+{
+	__u32 protocol = protocol_of(sk);
+	struct ends ends;
+	struct row *row;
+	if (protocol == PROTOCOLS || !is_counted(protocol, transfer->is_received))
+		return 0;
+	row = current_row();
+	if (row)
+		count_call(row, protocol, transfer);
+	if (!has_moved(transfer, protocol))
+		return 0;
+	if (!COUNT_FLOWS && (!APPS || protocol == UDP))
+		return 0;
+	read_ends(&ends, sk, protocol);
+	if (COUNT_FLOWS)
+		count_flow(&ends, row, transfer->result, transfer->is_received);
+	else
+		remember_user(&ends, row);
+	return 0;
+}
+
+static __always_inline int count_sent(struct sock *sk, int result)
+{
+	struct transfer transfer = { .result = result };
+	return count_transfer(sk, &transfer);
+}
+
+static __always_inline int count_received(struct sock *sk, int result, int flags)
+{
+	struct transfer transfer = { .result = result, .is_received = 1, .is_look = is_look(flags) };
+	return count_transfer(sk, &transfer);
+}
+
+/* (socket, message, size) and (socket, message, size, flags); one of them for each family since 5.3 (164c51fe82be). */
+#define SEND(function)                                                                                                       \
+	SEC("fexit") int function_##function(unsigned long long *ctx)                                                        \
+	{                                                                                                                    \
+		struct sock *sk = ((struct socket *)ctx[0])->sk;                                                             \
+		return sk ? count_sent(sk, ctx[3]) : 0;                                                                      \
+	}
+SEND(inet_sendmsg)
+SEND(inet6_sendmsg)
+
+#define RECEIVE(function)                                                                                                    \
+	SEC("fexit") int function_##function(unsigned long long *ctx)                                                        \
+	{                                                                                                                    \
+		struct sock *sk = ((struct socket *)ctx[0])->sk;                                                             \
+		return sk ? count_received(sk, ctx[4], ctx[3]) : 0;                                                          \
+	}
+RECEIVE(inet_recvmsg)
+RECEIVE(inet6_recvmsg)
+
+/* sendfile before 6.5 (dc97391e6610): (socket, page, offset, size, flags). */
+SEC("fexit") int function_inet_sendpage(unsigned long long *ctx)
+{
+	struct sock *sk = ((struct socket *)ctx[0])->sk;
+	return sk ? count_sent(sk, ctx[5]) : 0;
+}
+
+/* splice from a socket: (socket, position, pipe, size, flags). */
+SEC("fexit") int function_tcp_splice_read(unsigned long long *ctx)
+{
+	struct sock *sk = ((struct socket *)ctx[0])->sk;
+	return sk ? count_received(sk, ctx[5], 0) : 0;
+}
+
+/* Both since 6.5 (6e6eda44b939). */
+SEC("tp_btf/sock_send_length") int tp_btf_sock_send_length(unsigned long long *ctx)
+{
+	return count_sent((struct sock *)ctx[0], ctx[1]);
+}
+
+SEC("tp_btf/sock_recv_length") int tp_btf_sock_recv_length(unsigned long long *ctx)
+{
+	return count_received((struct sock *)ctx[0], ctx[1], ctx[2]);
+}
+
+/* ------------------------------------------------------------------------------------------------------- connections */
+
+static __always_inline int count_state_of(struct sock *sk, __u32 old, __u32 new)
+{
+	struct ends ends;
+	read_ends(&ends, sk, TCP);
+	return count_state(&ends, old, new);
+}
+
+SEC("tp_btf/inet_sock_set_state") int tp_btf_inet_sock_set_state(unsigned long long *ctx)
+{
+	struct sock *sk = (struct sock *)ctx[0];
+	return READ_PART(sk, sk_protocol) == IPPROTO_TCP ? count_state_of(sk, ctx[1], ctx[2]) : 0;
+}
+
+SEC("fentry") int function_tcp_state_0(unsigned long long *ctx)
+{
+	struct sock *sk = (struct sock *)ctx[0];
+	return count_state_of(sk, sk->__sk_common.skc_state, ctx[1]);
+}
+
+static __always_inline int count_retransmit_of(struct sock *sk, struct sk_buff *skb)
+{
+	struct ends ends;
+	__u32 place = __builtin_preserve_field_info(((struct tcp_skb_cb *)0)->tcp_gso_segs, 0);
+	__u32 segments = *(__u16 *)(skb->cb + place);
+	read_ends(&ends, sk, TCP);
+	return count_retransmit(&ends, segments ?: 1);
+}
+
+SEC("tp_btf/tcp_retransmit_skb") int tp_btf_tcp_retransmit_skb(unsigned long long *ctx)
+{
+	return count_retransmit_of((struct sock *)ctx[0], (struct sk_buff *)ctx[1]);
+}
+
+SEC("fexit") int function_tcp_retransmit_0(unsigned long long *ctx)
+{
+	return (int)ctx[3] ? 0 : count_retransmit_of((struct sock *)ctx[0], (struct sk_buff *)ctx[1]);
+}
+
+/* ------------------------------------------------------------------------------------------ where datagrams are sent to */
+
+static __always_inline void store_destination(const struct peer *peer)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	bpf_map_update_elem(&destinations, &thread, peer, 0);
+}
+
+/* Whether somebody will ask for it: not of a connected socket, nor of a server's. */
+static __always_inline int wants_destination(struct sock *sk)
+{
+	return sk && is_unconnected(sk) && !is_bound(sk);
+}
+
+SEC("fentry") int function_udp_send_skb(unsigned long long *ctx)
+{
+	struct sock *sk = ((struct sk_buff *)ctx[0])->sk;
+	struct flowi4 *flow = (struct flowi4 *)ctx[1];
+	struct peer peer;
+	if (!wants_destination(sk))
+		return 0;
+	set_ipv4(&peer, flow->daddr);
+	peer.port = __builtin_bswap16(flow->uli.ports.dport);
+	store_destination(&peer);
+	return 0;
+}
+
+SEC("fentry") int function_udp_v6_send_skb(unsigned long long *ctx)
+{
+	struct sock *sk = ((struct sk_buff *)ctx[0])->sk;
+	struct flowi6 *flow = (struct flowi6 *)ctx[1];
+	struct peer peer;
+	if (!wants_destination(sk))
+		return 0;
+	peer.address[0] = flow->daddr.in6_u.u6_addr32[0];
+	peer.address[1] = flow->daddr.in6_u.u6_addr32[1];
+	peer.address[2] = flow->daddr.in6_u.u6_addr32[2];
+	peer.address[3] = flow->daddr.in6_u.u6_addr32[3];
+	peer.port = __builtin_bswap16(flow->uli.ports.dport);
+	store_destination(&peer);
+	return 0;
+}
+
+#include "destinations.h"
+
+SEC("tp_btf/sched_process_exec") int tp_btf_sched_process_exec(void *ctx)
+{
+	begin_generation();
+	return 0;
+}
