@@ -6,26 +6,7 @@
  * returns when many threads wait inside.
  */
 #include "../common/task_legacy.h"
-
-/*
- * The head of struct sock, the same from 3.14 to 7.2 with network namespaces and IPv6 (include/net/sock.h, struct sock_common: efe4208f47f9 put
- * the IPv6 addresses there); compared with BTF of 5.10 to 7.2.
- */
-struct sock_head {
-	__u32 daddr;
-	__u32 rcv_saddr;
-	__u32 hash;
-	__u16 dport; /* network order */
-	__u16 num;
-	__u16 family;
-	__u8 state;
-	__u8 reuse;
-	__u32 bound_dev_if;
-	__u64 bind_node[2];
-	__u64 prot;
-	__u64 net;
-	__u32 v6_daddr[4];
-};
+#include "sock_head.h"
 
 /* The head of the kernel's struct msghdr; since 3.19, when it got an iov_iter behind it. */
 struct message_head {
@@ -79,27 +60,6 @@ static __always_inline int read_head(struct sock_head *head, __u64 sk)
 	return head->family == AF_INET || head->family == AF_INET6;
 }
 
-static __always_inline void read_ends(struct ends *ends, const struct sock_head *head, __u64 sk, __u32 protocol)
-{
-	ends->id = sk;
-	ends->protocol = protocol;
-	ends->local_port = head->num;
-	ends->is_connected = protocol == TCP || head->state == TCP_ESTABLISHED;
-	ends->is_bound = 0; /* direction_of asks for what was noted at the bind */
-	clear_peer(&ends->peer);
-	if (!ends->is_connected)
-		return;
-	ends->peer.port = __builtin_bswap16(head->dport);
-	if (head->family == AF_INET) {
-		set_ipv4(&ends->peer, head->daddr);
-		return;
-	}
-	ends->peer.address[0] = head->v6_daddr[0];
-	ends->peer.address[1] = head->v6_daddr[1];
-	ends->peer.address[2] = head->v6_daddr[2];
-	ends->peer.address[3] = head->v6_daddr[3];
-}
-
 /* What a socket moved, into the row of who runs and into its flow. */
 static __always_inline int count_moved(__u64 sk, __u32 protocol, __u64 bytes, int is_received)
 {
@@ -114,7 +74,7 @@ static __always_inline int count_moved(__u64 sk, __u32 protocol, __u64 bytes, in
 		add(row, is_received ? SLOT_udp_received_bytes : SLOT_udp_sent_bytes, bytes);
 	if (!COUNT_FLOWS && (!APPS || protocol == UDP))
 		return 0;
-	read_ends(&ends, &head, sk, protocol);
+	read_head_ends(&ends, &head, sk, protocol);
 	if (COUNT_FLOWS)
 		count_flow(&ends, row, bytes, is_received);
 	else
@@ -298,7 +258,7 @@ SEC("kprobe") int kprobe_tcp_state(struct kprobe_regs *ctx)
 	struct ends ends;
 	if (!read_head(&head, ctx->di))
 		return 0;
-	read_ends(&ends, &head, ctx->di, TCP);
+	read_head_ends(&ends, &head, ctx->di, TCP);
 	return count_state(&ends, head.state, ctx->si);
 }
 
@@ -329,7 +289,7 @@ static __always_inline int count_retransmit_of(__u64 sk, __u64 skb)
 	if (!read_head(&head, sk))
 		return 0;
 	bpf_probe_read(&segments, sizeof(segments), (void *)(skb + SEGMENTS));
-	read_ends(&ends, &head, sk, TCP);
+	read_head_ends(&ends, &head, sk, TCP);
 	return count_retransmit(&ends, segments ?: 1);
 }
 

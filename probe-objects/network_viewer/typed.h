@@ -226,6 +226,9 @@ SEC("fentry") int function_udp_v6_send_skb(unsigned long long *ctx)
 }
 
 #include "destinations.h"
+#if FLAVOUR_ROWS
+#include "unpreemptible.h"
+#endif
 
 SEC("tp_btf/sched_process_exec") int tp_btf_sched_process_exec(void *ctx)
 {

@@ -100,6 +100,12 @@ SEC("tp_btf/task_newtask") int tp_btf_task_newtask(unsigned long long *ctx)
 	return count_creation((struct task_struct *)ctx[0]);
 }
 
+/* Fired with the run queue's lock held (kernel/sched/core.c, wake_up_new_task), so that the program cannot be preempted. */
+SEC("tp_btf/sched_wakeup_new") int tp_btf_sched_wakeup_new(unsigned long long *ctx)
+{
+	return count_creation((struct task_struct *)ctx[0]);
+}
+
 SEC("tp_btf/sched_process_exit") int tp_btf_sched_process_exit(void *ctx)
 {
 	return count_call(SLOT_exit);
@@ -136,6 +142,7 @@ SEC("fentry") int function_release_0(unsigned long long *ctx)
 	return count_release((struct task_struct *)ctx[0]);
 }
 
+/* Fired by an RCU callback, with softirqs off, so that the program cannot be preempted. */
 SEC("tp_btf/sched_process_free") int tp_btf_sched_process_free(unsigned long long *ctx)
 {
 	return count_release((struct task_struct *)ctx[0]);

@@ -2,8 +2,8 @@
 //!
 //! A program that is running on a CPU is not started there a second time. Where a task can be preempted inside one (kernels with full or lazy
 //! preemption, such as Debian's 7.2), the program is skipped for every other task on that CPU until the first runs again: whole time slices
-//! are not counted. No file says so everywhere, so it is tried: two threads on one CPU make system calls that have a program but count
-//! nothing, and the kernel tells how often it skipped one.
+//! are not counted. The kernel says in debugfs whether it does so; where that cannot be read it is tried: two threads on one CPU make system
+//! calls that have a program but count nothing, and the kernel tells how often it skipped one.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,13 +12,34 @@ use nix::libc;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-/// Fifty ticks at 250 Hz. Each preempts one of the threads, and a good part of their time is spent in the program.
-const TRIAL: Duration = Duration::from_millis(200);
+use crate::tracefs;
 
-/// Whether programs are skipped while two threads share a CPU. `misses`: the kernel's count so far.
+/// The kernel's models of preemption, the one in force in parentheses (kernel/sched/debug.c; ≥ 5.12 with PREEMPT_DYNAMIC).
+const MODELS: &str = "sched/preempt";
+
+/// A hundred ticks at 250 Hz. Each preempts one of the threads, and a good part of their time is spent in the program.
+const TRIAL: Duration = Duration::from_millis(400);
+
+/// Whether this kernel preempts programs. `misses`: how often it has skipped one so far.
 ///
-/// `false` also when the trial cannot be made: then what is skipped is drawn, as ever.
+/// `false` also when that cannot be found out: then what is skipped is drawn, as ever.
 pub fn happens(misses: impl Fn() -> u64) -> bool {
+    let models = tracefs::read_debugfs(MODELS).unwrap_or_default();
+    preempts(&models).unwrap_or_else(|| is_seen(misses))
+}
+
+/// What the kernel says of itself; `None` when it does not.
+fn preempts(models: &str) -> Option<bool> {
+    let (_, rest) = models.split_once('(')?;
+    match rest.split_once(')')?.0 {
+        "none" | "voluntary" => Some(false),
+        "full" | "lazy" => Some(true),
+        _ => None,
+    }
+}
+
+/// Whether programs are skipped while two threads share a CPU.
+fn is_seen(misses: impl Fn() -> u64) -> bool {
     let before = misses();
     let Some(cpu) = own_cpu() else { return false };
     thread::scope(|scope| {
@@ -45,6 +66,20 @@ fn call_often(cpu: usize) {
         for _ in 0..1000 {
             // SAFETY: PR_GET_DUMPABLE takes no argument and only answers.
             unsafe { libc::prctl(libc::PR_GET_DUMPABLE) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_model_in_force_stands_in_parentheses() {
+        assert_eq!(preempts("none (voluntary) full \n"), Some(false));
+        assert_eq!(preempts("full (lazy) \n"), Some(true));
+        for unknown in ["", "full lazy", "(", "(later)"] {
+            assert_eq!(preempts(unknown), None, "{unknown}");
         }
     }
 }
