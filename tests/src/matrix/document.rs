@@ -19,7 +19,7 @@ machines with one CPU; `host` is the machine that made this document.
   of each load's group, and the groups' sum is the system's total; without, the growth of the system's total.
 - `exact*`: the system's total grew by what the loads did, and by what the plugins themselves open, read and write every
   second, which is in the total too.
-- `told`: exact, or fewer and told. This kernel preempts tasks inside eBPF programs (full or lazy preemption) and skips a
+- `told`: exact, or fewer and told. This kernel preempts tasks inside typed programs (full or lazy preemption) and skips a
   program for all other tasks on that CPU until the first goes on. Never more than done is shown, and no more is missing
   than `ebpf.process_missed` draws as skipped by the kernel.
 - `≤`: never more than done. The tracepoint `sched_process_free` of the host's kernel leaves out tasks under load, a few in a

@@ -314,7 +314,7 @@ impl Verdict<'_> {
 
     fn event_line(&self, event: &str) -> Line {
         let hook = self.said.hooks.get(event).cloned().unwrap_or_else(|| "none".to_owned());
-        let judged = self.judged(&hook);
+        let judged = self.judged(event, &hook);
         let outcome = match self.said.reason(event) {
             Some(reason) if judge::is_drawn(judged.output, event) => {
                 Outcome::Wrong(format!("drawn, although it was not counted at first: {reason}"))
@@ -322,7 +322,7 @@ impl Verdict<'_> {
             Some(reason) => Outcome::NotOffered(reason),
             None => match judge::faults(&judged, event) {
                 faults if !faults.is_empty() => Outcome::Wrong(faults.join("; ")),
-                _ if self.machine.preempts => Outcome::Told,
+                _ if judged.skipped.is_some() => Outcome::Told,
                 _ if judged.releases_leave_out && event == "release" => Outcome::LeavesOut,
                 _ if self.cell.apps => Outcome::Exact,
                 _ if !self.noise.is_known => Outcome::AtLeast,
@@ -333,7 +333,15 @@ impl Verdict<'_> {
         Line { hook, ..self.line(event, outcome) }
     }
 
-    fn judged(&self, hook: &str) -> Judged<'_> {
+    /// Whether the hook's program is skipped for others while a task that was preempted inside it waits: not what perf runs, nor
+    /// kprobes, nor what the kernel calls with preemption off.
+    fn is_skipped(&self, event: &str, hook: &str) -> bool {
+        let is_called_unpreempted = hook.starts_with("tp_btf") && ["create", "release"].contains(&event);
+        let is_perf = ["tracepoint", "kprobe", "kretprobe"].iter().any(|kind| hook.starts_with(kind));
+        self.machine.preempts && !is_called_unpreempted && !(is_perf && !hook.contains("tp_btf"))
+    }
+
+    fn judged(&self, event: &str, hook: &str) -> Judged<'_> {
         let output = &self.finished.output;
         Judged {
             output,
@@ -342,7 +350,9 @@ impl Verdict<'_> {
             done: self.done,
             noise: &self.noise,
             may_lose_results: hook.contains("kretprobe") && self.tells_lost_results(),
-            skipped: self.machine.preempts.then(|| output.total("ebpf.process_missed", "recursion")),
+            skipped: self
+                .is_skipped(event, hook)
+                .then(|| output.total("ebpf.process_missed", "recursion")),
             renamed: (RENAMED.0, RENAMED.1),
             releases_leave_out: !self.machine.quiet && !hook.contains("fentry") && !hook.contains("kprobe"),
         }
@@ -358,7 +368,7 @@ impl Verdict<'_> {
             may_be.push("recursion");
         }
         let mut faults = judge::missed(&self.finished.output, &may_be);
-        let judged = self.judged("");
+        let judged = self.judged("", "");
         if let Some(skipped) = judged.skipped.filter(|_| self.cell.apps) {
             let offered: Vec<&str> = EVENTS
                 .iter()
