@@ -3,13 +3,15 @@
 // Each line: operation, ticks per call. 20,000 calls five times, and the median of the five; the rest are warm-up and timer ticks.
 // The line `calibration` is a loop of CALIBRATION instructions: it tells whether ticks really are instructions.
 //
-// In: /dev/zero and /dev/null.
+// In: /dev/zero, /dev/null, and a loopback interface that is up.
 // Static, and system calls are made here and not by libc, so that nothing but the call itself is timed.
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 enum { CALLS = 20000, PASSES = 5 };
@@ -19,6 +21,8 @@ enum { CALLS = 20000, PASSES = 5 };
 static char byte;
 static int zero_fd;
 static int null_fd;
+static int client_fd; // connected to server_fd
+static int server_fd;
 
 static inline long call(long number, long first, long second, long third)
 {
@@ -58,6 +62,36 @@ static inline void failing_open(void) { expect(call(SYS_openat, AT_FDCWD, (long)
 
 // A system call that no module counts, to show who pays for hooks that every call runs through.
 static inline void not_counted(void) { call(SYS_getppid, 0, 0, 0); }
+
+// recvfrom and sendto without an address have six arguments.
+static inline long call6(long number, long first, long second, long third)
+{
+	register long flags __asm__("r10") = MSG_DONTWAIT, address __asm__("r8") = 0, length __asm__("r9") = 0;
+	long result;
+	__asm__ volatile("syscall"
+			 : "=a"(result)
+			 : "a"(number), "D"(first), "S"(second), "d"(third), "r"(flags), "r"(address), "r"(length)
+			 : "rcx", "r11", "memory");
+	return result;
+}
+
+// Two events, and the datagram's way through the loopback interface.
+static inline void send_and_receive_datagram(void)
+{
+	expect(call6(SYS_sendto, client_fd, (long)&byte, 1), 1);
+	expect(call6(SYS_recvfrom, server_fd, (long)&byte, 1), 1);
+}
+
+static inline void failing_receive(void) { expect(call6(SYS_recvfrom, server_fd, (long)&byte, 1), -EAGAIN); }
+
+static int open_sockets(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(4242) };
+	server_fd = socket(AF_INET, SOCK_DGRAM, 0);
+	client_fd = socket(AF_INET, SOCK_DGRAM, 0);
+	return bind(server_fd, (struct sockaddr *)&address, sizeof(address)) ||
+	       connect(client_fd, (struct sockaddr *)&address, sizeof(address));
+}
 
 static int smaller(const void *left, const void *right)
 {
@@ -100,7 +134,7 @@ int main(void)
 {
 	zero_fd = open("/dev/zero", O_RDONLY);
 	null_fd = open("/dev/null", O_WRONLY);
-	if (zero_fd < 0 || null_fd < 0)
+	if (zero_fd < 0 || null_fd < 0 || open_sockets())
 		return 1;
 	calibrate();
 	MEASURE(read_byte);
@@ -108,6 +142,8 @@ int main(void)
 	MEASURE(open_and_close);
 	MEASURE(failing_read);
 	MEASURE(failing_open);
+	MEASURE(send_and_receive_datagram);
+	MEASURE(failing_receive);
 	MEASURE(not_counted);
 	return 0;
 }

@@ -19,16 +19,21 @@ measure() {
 	sed "s/^/$what $configuration /" /tmp/calls >>/out/results
 }
 
+NETWORK_TRAMPOLINES='fexit_inet_sendmsg fexit_inet_recvmsg fentry_udp_send_skb'
+NETWORK_PROBES='kprobe_udp_sendmsg kretprobe_udp_sendmsg kprobe_inet_recvmsg kprobe_udp_recvmsg kprobe_skb_consume_udp'
+
 # Hooks of ours that the measured calls run through.
 hooks_of() {
 	case $1 in
-	trampoline:entry:*) echo fexit_read fexit_write fentry_openat fentry_close ;;
-	trampoline:return:*) echo fexit_read fexit_write fexit_openat fexit_close ;;
-	tracepoint:*) echo tp_btf_sys_exit ;;
-	probe:entry:*) echo kprobe_read kretprobe_read kprobe_write kretprobe_write kprobe_openat kprobe_close ;;
+	trampoline:entry:*) echo fexit_read fexit_write fentry_openat fentry_close "$NETWORK_TRAMPOLINES" ;;
+	trampoline:return:*) echo fexit_read fexit_write fexit_openat fexit_close "$NETWORK_TRAMPOLINES" ;;
+	tracepoint:*) echo tp_btf_sys_exit tp_btf_sock_send_length tp_btf_sock_recv_length ;;
+	probe:entry:*)
+		echo kprobe_read kretprobe_read kprobe_write kretprobe_write kprobe_openat kprobe_close "$NETWORK_PROBES"
+		;;
 	probe:return:*)
 		echo kprobe_read kretprobe_read kprobe_write kretprobe_write \
-			kprobe_openat kretprobe_openat kprobe_close kretprobe_close
+			kprobe_openat kretprobe_openat kprobe_close kretprobe_close "$NETWORK_PROBES" kretprobe_udp_recvmsg
 		;;
 	*) die "unknown configuration $1" ;;
 	esac
@@ -46,22 +51,24 @@ wait_for_charts() {
 
 # Ours counts while it is measured, and neither it nor its worker runs then: an epoch's end would disturb.
 measure_ours() {
-	local configuration="$1" strategy mode apps disabled=no plugin worker counted
+	local configuration="$1" strategy mode apps disabled=no plugin workers counted
 	IFS=: read -r strategy mode apps <<-WORDS
 		$configuration
 	WORDS
 	[ "$apps" = yes ] || disabled=yes
 	mkdir -p /tmp/conf
 	printf '[global]\nebpf co-re tracing = %s\nebpf load mode = %s\ndisable apps = %s\n%s\n%s\n%s\n' \
-		"$strategy" "$mode" "$disabled" '[ebpf programs]' 'process = yes' 'network viewer = no' >/tmp/conf/ebpf.conf
+		"$strategy" "$mode" "$disabled" '[ebpf programs]' 'process = yes' 'network viewer = yes' >/tmp/conf/ebpf.conf
 	NETDATA_USER_CONFIG_DIR=/tmp/conf NETDATA_STOCK_CONFIG_DIR=/tmp/conf /vm/supervisor 60 >/tmp/charts 2>/tmp/log &
 	plugin=$!
 	wait_for_charts 60 1
-	worker=$(pidof ebpf-worker) || die "$configuration: no worker"
-	kill -STOP $plugin "$worker"
+	workers=$(pidof ebpf-worker) || die "$configuration: no worker"
+	# shellcheck disable=SC2086  # two workers
+	kill -STOP $plugin $workers
 	sleep 1
 	measure ours "$configuration"
-	kill -CONT $plugin "$worker"
+	# shellcheck disable=SC2086  # two workers
+	kill -CONT $plugin $workers
 	wait_for_charts 130 2
 	# Numbers of something that did not count would look splendid.
 	counted=$(awk '/^BEGIN/ { io = $2 == "ebpf.io" } io && $2 == "vfs_read" { last = $4 } END { print last }' /tmp/charts)
@@ -77,6 +84,7 @@ measure_ours() {
 	sleep 10
 }
 
+ip link set lo up || die 'no loopback interface'
 measure bare bare
 last=''
 for configuration; do

@@ -36,6 +36,8 @@ END {
 	means["open_and_close"] = "open and close (2 events)"
 	means["failing_read"] = "read that fails (EBADF)"
 	means["failing_open"] = "open that fails (ENOTDIR)"
+	means["send_and_receive_datagram"] = "send and receive of a datagram (2 events)"
+	means["failing_receive"] = "receive that fails (EAGAIN)"
 	means["not_counted"] = "getppid, which nobody counts"
 	print "| system call | strategy | mode | bare | empty programs | ours, applications off | above empty | ours, applications on | above empty |"
 	print "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"

@@ -43,6 +43,8 @@ pub struct Loaded {
     ebpf: Ebpf,
     /// Holds the kprobes.
     kprobes: Vec<Kprobe>,
+    /// This kernel preempts its own code, eBPF programs included, or does not say that it does not.
+    pub may_be_preempted: bool,
     /// What counts which event.
     pub plan: Plan,
     /// Where it is counted; taken by the drain.
@@ -141,9 +143,13 @@ fn nothing_to_try(order: &StartOrder, facts: &Facts) -> String {
 
 /// Loads, tries whether the kernel preempts the programs, and if so loads again with hooks that are safe from that.
 fn load_unpreempted(table: &Table, order: &StartOrder, facts: &Facts, flavour: Flavour) -> Result<Loaded> {
+    let preempted = preemption::is_told();
+    // Other objects have no choice of hooks.
+    if preempted.is_some() || flavour != Flavour::Rows {
+        return load_flavour(table, order, facts, flavour, preempted.unwrap_or(false));
+    }
     let loaded = load_flavour(table, order, facts, flavour, false)?;
-    let has_choice = table.events.iter().flat_map(|event| &event.hooks).any(|hook| hook.unpreemptible);
-    if flavour != Flavour::Rows || !has_choice || !preemption::happens(|| loaded.recursion_misses()) {
+    if !preemption::is_seen(|| loaded.recursion_misses()) {
         return Ok(loaded);
     }
     drop(loaded);
@@ -212,7 +218,8 @@ fn load_flavour(
             events: events.collect(),
             map_bytes: map_bytes(&ebpf),
         };
-        return Ok(Loaded { ebpf, kprobes, plan, maps: Some(maps) });
+        let may_be_preempted = preempted || preemption::is_told().is_none();
+        return Ok(Loaded { ebpf, kprobes, may_be_preempted, plan, maps: Some(maps) });
     }
 }
 

@@ -14,6 +14,7 @@ mod loader;
 mod mapping;
 mod privileges;
 mod quiescence;
+mod realtime;
 mod rows;
 mod tracefs;
 
@@ -91,6 +92,14 @@ fn serve(channel: &Channel, table: &Table, loaded: Loaded, mut drain: Drain) -> 
     if loaded.may_lose_returns_silently() {
         let text = "results are taken by kretprobes, which lose some when many threads wait in a call; this kernel does not tell how many";
         channel.log(LogLevel::Warning, text.to_owned())?;
+    }
+    if loaded.may_be_preempted
+        && let Err(refusal) = realtime::enter()
+    {
+        let text = format!(
+            "this kernel may preempt the worker, so that others' events are skipped and drawn as such: {refusal}"
+        );
+        channel.log(LogLevel::Info, text)?;
     }
     if let Some(refusal) = privileges::drop_all(|| drain.try_maps().and_then(|()| loaded.try_programs()))? {
         channel.log(

@@ -350,9 +350,7 @@ impl Verdict<'_> {
             done: self.done,
             noise: &self.noise,
             may_lose_results: hook.contains("kretprobe") && self.tells_lost_results(),
-            skipped: self
-                .is_skipped(event, hook)
-                .then(|| output.total("ebpf.process_missed", "recursion")),
+            skipped: self.is_skipped(event, hook).then(|| output.total("ebpf.process_missed", "recursion")),
             renamed: (RENAMED.0, RENAMED.1),
             releases_leave_out: !self.machine.quiet && !hook.contains("fentry") && !hook.contains("kprobe"),
         }

@@ -20,15 +20,11 @@ const MODELS: &str = "sched/preempt";
 /// A hundred ticks at 250 Hz. Each preempts one of the threads, and a good part of their time is spent in the program.
 const TRIAL: Duration = Duration::from_millis(400);
 
-/// Whether this kernel preempts programs. `misses`: how often it has skipped one so far.
-///
-/// `false` also when that cannot be found out: then what is skipped is drawn, as ever.
-pub fn happens(misses: impl Fn() -> u64) -> bool {
-    let models = tracefs::read_debugfs(MODELS).unwrap_or_default();
-    preempts(&models).unwrap_or_else(|| is_seen(misses))
+/// Whether this kernel preempts its own code, by what it says; `None` when it does not say.
+pub fn is_told() -> Option<bool> {
+    preempts(&tracefs::read_debugfs(MODELS).unwrap_or_default())
 }
 
-/// What the kernel says of itself; `None` when it does not.
 fn preempts(models: &str) -> Option<bool> {
     let (_, rest) = models.split_once('(')?;
     match rest.split_once(')')?.0 {
@@ -38,8 +34,10 @@ fn preempts(models: &str) -> Option<bool> {
     }
 }
 
-/// Whether programs are skipped while two threads share a CPU.
-fn is_seen(misses: impl Fn() -> u64) -> bool {
+/// Whether programs are skipped while two threads share a CPU. `misses`: how often the kernel has skipped one so far.
+///
+/// `false` also when the trial cannot be made: then what is skipped is drawn, as ever.
+pub fn is_seen(misses: impl Fn() -> u64) -> bool {
     let before = misses();
     let Some(cpu) = own_cpu() else { return false };
     thread::scope(|scope| {
