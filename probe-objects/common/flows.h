@@ -257,9 +257,9 @@ static __always_inline void find_udp_peer(struct peer *peer, struct socket_state
 /* Adds a transfer that succeeded to its flow; `row`: of the process that moved it. */
 static __always_inline void count_flow(struct ends *ends, const struct row *row, __u64 bytes, int is_received)
 {
-	/* A server's UDP sockets need not be remembered. */
-	int is_udp_server = ends->protocol == UDP && ends->is_bound && !ends->is_connected;
-	struct socket_state *state = is_udp_server ? NULL : state_of(ends);
+	/* Nothing needs be remembered of UDP sockets that are connected, or serve. */
+	int is_plain = ends->protocol == UDP && (ends->is_connected || ends->is_bound);
+	struct socket_state *state = is_plain ? NULL : state_of(ends);
 	__u32 direction = direction_of(ends, state);
 	struct flow *flow;
 	if (state && ends->protocol == TCP)

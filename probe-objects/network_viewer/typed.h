@@ -35,27 +35,20 @@ static __always_inline void read_ends(struct ends *ends, struct sock *sk, __u32 
 	ends->protocol = protocol;
 	ends->local_port = sk->__sk_common.skc_num;
 	ends->is_connected = protocol == TCP || !is_unconnected(sk);
-	ends->is_bound = protocol == UDP && is_bound(sk);
+	ends->is_bound = !ends->is_connected && is_bound(sk);
 	if (ends->is_connected)
 		read_peer(&ends->peer, sk);
 	else
 		clear_peer(&ends->peer);
 }
 
-/* TCP or UDP; PROTOCOLS for every other socket, raw ones of these protocols included. */
-static __always_inline __u32 protocol_of(struct sock *sk)
-{
-	__u16 family = sk->__sk_common.skc_family;
-	if (family != AF_INET && family != AF_INET6)
-		return PROTOCOLS;
-	__u32 protocol = READ_PART(sk, sk_protocol);
-	__u32 type = READ_PART(sk, sk_type);
-	if (protocol == IPPROTO_TCP && type == SOCK_STREAM)
-		return TCP;
-	if (protocol == IPPROTO_UDP && type == SOCK_DGRAM)
-		return UDP;
-	return PROTOCOLS;
-}
+#if FLAVOUR_ROWS
+#define PROTOCOL_OF(sk) ((sk)->sk_protocol)
+#define TYPE_OF(sk) ((sk)->sk_type)
+#else
+#define PROTOCOL_OF(sk) READ_PART(sk, sk_protocol)
+#define TYPE_OF(sk) READ_PART(sk, sk_type)
+#endif
 
 static __always_inline int is_counted(__u32 protocol, int is_received)
 {
@@ -64,12 +57,12 @@ static __always_inline int is_counted(__u32 protocol, int is_received)
 	return is_received ? IS_SHARED(EVENT_udp_receive) : IS_SHARED(EVENT_udp_send);
 }
 
-static __always_inline int count_transfer(struct sock *sk, const struct transfer *transfer)
+/* `protocol` is a constant, so that each protocol has its own short way. */
+static __always_inline int count_transfer_of(struct sock *sk, const struct transfer *transfer, __u32 protocol)
 {
-	__u32 protocol = protocol_of(sk);
 	struct ends ends;
 	struct row *row;
-	if (protocol == PROTOCOLS || !is_counted(protocol, transfer->is_received))
+	if (!is_counted(protocol, transfer->is_received))
 		return 0;
 	row = current_row();
 	if (row)
@@ -83,6 +76,19 @@ static __always_inline int count_transfer(struct sock *sk, const struct transfer
 		count_flow(&ends, row, transfer->result, transfer->is_received);
 	else
 		remember_user(&ends, row);
+	return 0;
+}
+
+/* Other sockets are not counted, raw ones of these protocols included. */
+static __always_inline int count_transfer(struct sock *sk, const struct transfer *transfer)
+{
+	__u16 family = sk->__sk_common.skc_family;
+	if (family != AF_INET && family != AF_INET6)
+		return 0;
+	if (PROTOCOL_OF(sk) == IPPROTO_TCP)
+		return TYPE_OF(sk) == SOCK_STREAM ? count_transfer_of(sk, transfer, TCP) : 0;
+	if (PROTOCOL_OF(sk) == IPPROTO_UDP)
+		return TYPE_OF(sk) == SOCK_DGRAM ? count_transfer_of(sk, transfer, UDP) : 0;
 	return 0;
 }
 
@@ -154,7 +160,7 @@ static __always_inline int count_state_of(struct sock *sk, __u32 old, __u32 new)
 SEC("tp_btf/inet_sock_set_state") int tp_btf_inet_sock_set_state(unsigned long long *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];
-	return READ_PART(sk, sk_protocol) == IPPROTO_TCP ? count_state_of(sk, ctx[1], ctx[2]) : 0;
+	return PROTOCOL_OF(sk) == IPPROTO_TCP ? count_state_of(sk, ctx[1], ctx[2]) : 0;
 }
 
 SEC("fentry") int function_tcp_state_0(unsigned long long *ctx)

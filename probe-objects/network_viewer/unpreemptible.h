@@ -55,17 +55,12 @@ static __always_inline void count_failed_read(void)
 		add(row, SLOT_FAILED_READ, 1);
 }
 
-static __always_inline int count_length(struct sock_length_context *ctx, int is_received)
+static __always_inline int count_length_of(struct sock_length_context *ctx, int is_received, __u32 protocol)
 {
 	struct transfer transfer = { .result = ctx->result, .is_received = is_received, .is_look = is_received && is_look(ctx->flags) };
-	__u32 protocol = ctx->protocol == IPPROTO_TCP ? TCP : UDP;
 	struct sock_head head;
 	struct ends ends;
 	struct row *row;
-	if (ctx->family != AF_INET && ctx->family != AF_INET6)
-		return 0;
-	if (ctx->protocol != IPPROTO_TCP && ctx->protocol != IPPROTO_UDP)
-		return 0;
 	if (!is_counted(protocol, is_received) || !is_stream_or_datagram(ctx->sk, protocol))
 		return 0;
 	row = current_row();
@@ -84,6 +79,15 @@ static __always_inline int count_length(struct sock_length_context *ctx, int is_
 	else
 		remember_user(&ends, row);
 	return 0;
+}
+
+static __always_inline int count_length(struct sock_length_context *ctx, int is_received)
+{
+	if (ctx->family != AF_INET && ctx->family != AF_INET6)
+		return 0;
+	if (ctx->protocol == IPPROTO_TCP)
+		return count_length_of(ctx, is_received, TCP);
+	return ctx->protocol == IPPROTO_UDP ? count_length_of(ctx, is_received, UDP) : 0;
 }
 
 SEC("tracepoint") int tracepoint_sock_sock_send_length(struct sock_length_context *ctx)
