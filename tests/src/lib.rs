@@ -1,6 +1,7 @@
 //! What the whole-program tests share.
 //!
 //! - [`load`]: a program whose every counted operation is known, and the numbers it must show.
+//! - [`network`]: the same for traffic: a pair of programs, and what it must show.
 //! - [`protocol`]: a strict parser of the plugin's output.
 //! - [`plugin`]: starts and ends the real supervisor, with private configuration.
 //! - [`matrix`]: every way of counting on every kernel, and the document about it.
@@ -18,6 +19,7 @@ pub mod http;
 pub mod load;
 pub mod matrix;
 pub mod model;
+pub mod network;
 pub mod oracle;
 pub mod plugin;
 pub mod protocol;

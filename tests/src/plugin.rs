@@ -20,8 +20,8 @@ use crate::model::Output;
 use crate::protocol::{Parser, Violation};
 use crate::system::{program_directory, wait_until};
 
-/// A chart that every mode has; its blocks are the ticks.
-const TICK_CHART: &str = "ebpf.file_descriptor";
+/// Charts that every mode has, one for each program; the blocks of the first that is there are the ticks.
+const TICK_CHARTS: [&str; 2] = ["ebpf.file_descriptor", "ebpf.tcp_functions"];
 /// Longest time to the first values: load, verify and attach on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// All gone within a second is the promise; the tests allow the two of the "Shows" 4.
@@ -50,6 +50,18 @@ impl Setup {
             args: vec!["1".to_owned()],
         }
     }
+}
+
+/// Intervals in an output.
+fn ticks_of(output: &Output) -> usize {
+    TICK_CHARTS.iter().find_map(|chart| output.charts.get(*chart)).map_or(0, |chart| chart.blocks.len())
+}
+
+/// An `ebpf.conf` that enables only the network viewer; `global` goes into `[global]`, `rest` behind `[network viewer]`.
+pub fn only_network(global: &str, rest: &str) -> String {
+    format!(
+        "[global]\n    {global}\n[ebpf programs]\n    process = no\n    network viewer = yes\n[network viewer]\n{rest}\n"
+    )
 }
 
 /// An `ebpf.conf` that enables only the process program; `global` goes into `[global]`.
@@ -175,15 +187,13 @@ impl Plugin {
 
     /// Intervals printed so far.
     pub fn ticks(&self) -> usize {
-        let seen = locked(&self.seen);
-        seen.parser.output().charts.get(TICK_CHART).map_or(0, |chart| chart.blocks.len())
+        ticks_of(locked(&self.seen).parser.output())
     }
 
     /// Waits until every announced chart had its first block and the interval's output is complete.
     pub fn wait_first_data(&mut self) -> Result<()> {
         self.wait("its first values", START_LIMIT, |output| {
-            output.charts.contains_key(TICK_CHART)
-                && output.charts.values().all(|chart| !chart.blocks.is_empty())
+            ticks_of(output) > 0 && output.charts.values().all(|chart| !chart.blocks.is_empty())
         })
     }
 
@@ -191,9 +201,7 @@ impl Plugin {
     pub fn wait_ticks(&mut self, count: usize) -> Result<()> {
         let wanted = self.ticks() + count;
         let limit = START_LIMIT + Duration::from_secs(2) * u32::try_from(count)?;
-        self.wait("further intervals", limit, |output| {
-            output.charts.get(TICK_CHART).is_some_and(|chart| chart.blocks.len() >= wanted)
-        })
+        self.wait("further intervals", limit, |output| ticks_of(output) >= wanted)
     }
 
     /// Waits until `condition` holds for the output between two intervals. Fails with the log when the

@@ -1,0 +1,69 @@
+//! Two network namespaces of our own, with a veth between them; nothing outside is touched.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::pair::Place;
+
+/// Two namespaces, which go when this is dropped.
+pub struct Namespaces {
+    /// Names of the server's and of the client's.
+    pub names: [String; 2],
+}
+
+impl Namespaces {
+    /// Makes both: the server's with 10.99.0.1 and fd00:99::1, the client's with 10.99.0.2 and fd00:99::2.
+    pub fn new() -> Result<Namespaces> {
+        let names = ["server", "client"].map(|role| format!("nett{}{role}", std::process::id()));
+        let namespaces = Namespaces { names };
+        let [server, client] = &namespaces.names;
+        ip(&format!("netns add {server}"))?;
+        ip(&format!("netns add {client}"))?;
+        ip(&format!("link add nett0 netns {server} type veth peer name nett0 netns {client}"))?;
+        for (name, host) in [(server, 1), (client, 2)] {
+            ip(&format!("-n {name} link set lo up"))?;
+            ip(&format!("-n {name} addr add 10.99.0.{host}/24 dev nett0"))?;
+            // Usable at once: nobody else is there to have the same address.
+            ip(&format!("-n {name} addr add fd00:99::{host}/64 dev nett0 nodad"))?;
+            ip(&format!("-n {name} link set nett0 up"))?;
+            // Each datagram to a closed port is answered, however many there are.
+            for option in ["ipv4.icmp_ratelimit", "ipv6.icmp.ratelimit"] {
+                ip(&format!("netns exec {name} sysctl -qw net.{option}=0"))?;
+            }
+        }
+        Ok(namespaces)
+    }
+
+    /// Where a pair runs across the veth, ports from `port` on.
+    pub fn place(&self, port: u16) -> Place {
+        let [server, client] = self.names.clone();
+        let (ipv4, ipv6) = ("10.99.0.1".to_owned(), "fd00:99::1".to_owned());
+        Place { ipv4, ipv6, namespaces: Some((server, client)), port }
+    }
+
+    /// Runs `command` in namespace `which`; fails when it does.
+    pub fn run(&self, which: usize, command: &str) -> Result<String> {
+        ip(&format!("netns exec {} {command}", self.names[which]))
+    }
+}
+
+impl Drop for Namespaces {
+    fn drop(&mut self) {
+        for name in &self.names {
+            // Nothing more can be done about one that cannot be removed.
+            let _ = ip(&format!("netns del {name}"));
+        }
+    }
+}
+
+/// Runs `ip` with these words; returns what it printed.
+fn ip(words: &str) -> Result<String> {
+    let output = Command::new("ip")
+        .args(words.split_whitespace())
+        .output()
+        .context("cannot run ip; install the package iproute2")?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success(), "ip {words}: {said}");
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
