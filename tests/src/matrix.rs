@@ -2,6 +2,7 @@
 //!
 //! - [`cell`]: the ways: strategy, kind of objects, mode, with applications or without.
 //! - [`round`]: runs several ways beside the same load and judges each event.
+//! - [`traffic`]: the same for the network viewer, with its own verdict.
 //! - [`judge`]: what an event shows, against what it must show.
 //! - [`log`]: which hooks were used, and why an event is not counted, from the supervisor's log.
 //! - [`document`]: the table of `docs/kernel-matrix.md`, from the lines that all kernels printed.
@@ -16,3 +17,4 @@ pub mod kills;
 pub mod line;
 pub mod log;
 pub mod round;
+pub mod traffic;

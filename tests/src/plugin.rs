@@ -57,6 +57,10 @@ fn ticks_of(output: &Output) -> usize {
     TICK_CHARTS.iter().find_map(|chart| output.charts.get(*chart)).map_or(0, |chart| chart.blocks.len())
 }
 
+/// `[network viewer]` that shows every peer and port, under its number.
+pub const SHOW_ALL: &str =
+    "    ports = *\n    ips = *\n    maximum dimensions = 100000\n    resolve service names = no";
+
 /// An `ebpf.conf` that enables only the network viewer; `global` goes into `[global]`, `rest` behind `[network viewer]`.
 pub fn only_network(global: &str, rest: &str) -> String {
     format!(

@@ -3,20 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use tests::network::compare::{chart_differences, group_differences, sum_differences, system_differences};
-use tests::network::flows;
+use tests::network::flows::{self, Booked};
 use tests::network::namespace::Namespaces;
 use tests::network::pair::{Both, Pair, Place, groups, names};
 use tests::network::words::EVERYTHING;
-use tests::plugin::{Finished, Plugin, Setup, only_network};
+use tests::plugin::{Finished, Plugin, SHOW_ALL, Setup, only_network};
 use tests::system::alone;
-
-/// Everything is shown, under its number.
-const ALL: &str =
-    "    ports = *\n    ips = *\n    maximum dimensions = 100000\n    resolve service names = no";
 
 fn setup(mode: &str, global: &str, pairs: &[&str]) -> Setup {
     let global = format!("ebpf load mode = {mode}\n    {global}");
-    Setup { ebpf_conf: Some(only_network(&global, ALL)), ..Setup::new(mode, &groups(pairs)) }
+    Setup { ebpf_conf: Some(only_network(&global, SHOW_ALL)), ..Setup::new(mode, &groups(pairs)) }
 }
 
 /// A group's first values are shown one interval after its first traffic.
@@ -39,7 +35,7 @@ fn faults(finished: &Finished, mode: &str, with_apps: bool, done: &[(&str, &Both
         all += &both.sum();
     }
     faults.extend(system_differences(output, &all, return_mode, true));
-    faults.extend(flows::differences(output, &all, false, |port| port.to_string()));
+    faults.extend(flows::differences(output, &all, Booked::MixedUnknown, |port| port.to_string()));
     faults.extend(flows::sum_differences(output));
     if with_apps {
         faults.extend(sum_differences(output));

@@ -10,10 +10,10 @@ use anyhow::{Context, Result, bail};
 use tests::matrix::cell::rounds;
 use tests::matrix::line::{Line, Outcome, parse_lines};
 use tests::matrix::round::{self, Machine};
-use tests::matrix::{document, kills};
+use tests::matrix::{document, kills, traffic};
 
 const USAGE: &str = "\
-usage: kernel-cells KERNEL [--quiet] [--preempts] KIND...      KIND: cells, lockdown, twists, refusals, alone
+usage: kernel-cells KERNEL [--quiet] [--preempts] KIND...      KIND: cells, lockdown, twists, refusals, alone, network
        kernel-cells KERNEL --kills COUNT          starts and kills, COUNT times for each strategy
        kernel-cells --document RESULTS...         the document, from files with results
 --quiet: nothing else runs on this machine, so that totals of the system can be compared too
@@ -57,6 +57,12 @@ fn run_kinds(kernel: &str, words: &[&str]) -> Result<bool> {
     let _alone = tests::system::alone()?;
     let mut all_good = true;
     for kind in kinds {
+        if kind == "network" {
+            let started = Instant::now();
+            all_good &= report(&traffic::run(kernel, machine)?)?;
+            eprintln!("kernel-cells: network in {:.1} s", started.elapsed().as_secs_f64());
+            continue;
+        }
         for cells in rounds(kind).with_context(|| format!("no such kind `{kind}`\n{USAGE}"))? {
             let started = Instant::now();
             all_good &= report(&round::run(kernel, &cells, machine)?)?;

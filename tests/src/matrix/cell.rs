@@ -1,6 +1,6 @@
 //! The ways of counting that are held against known loads, and in which rounds.
 
-use crate::plugin::{Setup, only_process};
+use crate::plugin::{SHOW_ALL, Setup, only_network, only_process};
 
 /// What is done to the plugin besides its options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +54,24 @@ impl Cell {
         format!("{}{objects}, {}, {apps}{twist}", self.strategy, self.mode)
     }
 
-    /// How to start the supervisor for it.
+    /// How to start the supervisor for it, with the process program.
     pub fn setup(&self, apps_groups: &str) -> Setup {
+        let mut setup = Setup::new(self.mode, apps_groups);
+        setup.ebpf_conf = Some(only_process(&self.global()));
+        if let Twist::Override { text, .. } = self.twist {
+            setup.files.push(("ebpf.d/process.toml".to_owned(), text.to_owned()));
+        }
+        setup
+    }
+
+    /// The same with the network viewer, which shows all peers and ports under their numbers.
+    pub fn network_setup(&self, apps_groups: &str) -> Setup {
+        let conf = only_network(&self.global(), SHOW_ALL);
+        Setup { ebpf_conf: Some(conf), ..Setup::new(self.mode, apps_groups) }
+    }
+
+    /// Lines of `[global]`.
+    fn global(&self) -> String {
         let mut global = format!("ebpf load mode = {}\n", self.mode);
         if self.strategy != "auto" {
             global += &format!("    ebpf co-re tracing = {}\n", self.strategy);
@@ -68,12 +84,7 @@ impl Cell {
         if !self.apps {
             global += "    disable apps = yes\n";
         }
-        let mut setup = Setup::new(self.mode, apps_groups);
-        setup.ebpf_conf = Some(only_process(global.trim_end()));
-        if let Twist::Override { text, .. } = self.twist {
-            setup.files.push(("ebpf.d/process.toml".to_owned(), text.to_owned()));
-        }
-        setup
+        global.trim_end().to_owned()
     }
 }
 
@@ -130,6 +141,25 @@ const WRONG_OVERRIDES: [Twist; 2] = [
     },
 ];
 
+/// The cells of the network viewer, which all count the same traffic at the same time: the plugins themselves have none.
+pub fn network_cells() -> Vec<Cell> {
+    let cell = |(strategy, format), mode, apps| Cell { strategy, format, mode, apps, twist: Twist::None };
+    let [auto, trampoline, tracepoint, legacy, ..] = WAYS;
+    vec![
+        cell(auto, "return", true),
+        cell(trampoline, "return", true),
+        cell(tracepoint, "return", true),
+        cell(legacy, "return", true),
+        cell(PROBE, "return", true),
+        cell(trampoline, "entry", true),
+        cell(tracepoint, "entry", true),
+        cell(PROBE, "entry", true),
+        cell(trampoline, "return", false),
+        cell(tracepoint, "return", false),
+        cell(PROBE, "return", false),
+    ]
+}
+
 /// Rounds of a kernel: the cells of one round count the same load at the same time.
 pub fn rounds(kind: &str) -> Option<Vec<Vec<Cell>>> {
     let cell = |(strategy, format), mode, apps| Cell { strategy, format, mode, apps, twist: Twist::None };
@@ -178,6 +208,10 @@ mod tests {
     #[test]
     fn names_are_unique() {
         let mut names = BTreeSet::new();
+        for cell in network_cells() {
+            assert!(names.insert(cell.name()), "{}", cell.name());
+        }
+        names.clear();
         for kind in ["cells"] {
             for cell in rounds(kind).unwrap().concat() {
                 assert!(names.insert(cell.name()), "{}", cell.name());

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::judge::EVENTS;
 use super::line::{Line, Outcome};
+use super::traffic;
 
 const HEAD: &str = "\
 # Kernels: what is counted exactly
@@ -37,6 +38,10 @@ before 6.7, which do not tell, the log warns of it. Without BTF the plugin there
 `missed`: `ebpf.process_missed` is zero, but for such lost returns and, where programs are preempted, for what is skipped.
 `sums`: groups add up to the system. `output`: the output is well-formed and no counter goes down; in the cells about a
 faked release or replaced hooks also that what they are about holds.
+
+Parts named `network` are about the network viewer, beside known traffic over TCP and UDP, IPv4 and IPv6: all ways of counting
+at once, since the plugins themselves have none. `tcp_retransmit` is compared with the kernel's own count (`RetransSegs`).
+`flows`: bytes and packets of each peer and of each port are as done, and add up to the system's bytes.
 ";
 
 /// Checks of a cell as a whole, after the events.
@@ -61,7 +66,8 @@ pub fn render(lines: &[Line]) -> String {
 /// One kernel's part.
 fn section(kernel: &str, lines: &[&Line]) -> String {
     let mut text = format!("\n## {kernel}\n\n");
-    let columns: Vec<&str> = EVENTS.iter().map(|(event, _)| *event).chain(CHECKS).collect();
+    let traffic = traffic::EVENTS.iter().map(|(event, _)| *event).chain([traffic::CHECK]);
+    let columns: Vec<&str> = EVENTS.iter().map(|(event, _)| *event).chain(traffic).chain(CHECKS).collect();
     let shown: Vec<&str> =
         columns.iter().copied().filter(|column| lines.iter().any(|line| line.event == *column)).collect();
     let mut reasons = Vec::new();

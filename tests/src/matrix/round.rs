@@ -19,9 +19,9 @@ use crate::model::Output;
 use crate::plugin::{Finished, Plugin};
 
 /// Several plugins load at once, on an emulated CPU.
-const START_LIMIT: Duration = Duration::from_secs(240);
+pub(super) const START_LIMIT: Duration = Duration::from_secs(240);
 /// Taking down dozens of kprobes is the kernel's slowest part of all.
-const STOP_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// Intervals after the loads: releases come after an RCU delay, and a busy worker may answer an interval late.
 const SETTLING_INTERVALS: usize = 3;
 /// Further intervals for releases that the kernel puts off: as long as anybody holds the task, `sched_process_free` waits.
@@ -222,7 +222,7 @@ fn start(cell: Cell) -> Result<Plugin> {
 }
 
 /// Waits until the plugin counts, or has said that it cannot.
-fn wait_decided(plugin: &mut Plugin) -> Result<Said> {
+pub(super) fn wait_decided(plugin: &mut Plugin) -> Result<Said> {
     let start = Instant::now();
     loop {
         let said = log::read(&plugin.stderr());
@@ -240,7 +240,7 @@ fn wait_decided(plugin: &mut Plugin) -> Result<Said> {
 }
 
 /// Intervals that were printed: blocks of the chart that has most.
-fn intervals(output: &Output) -> usize {
+pub(super) fn intervals(output: &Output) -> usize {
     output.charts.values().map(|chart| chart.blocks.len()).max().unwrap_or(0)
 }
 

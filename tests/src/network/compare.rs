@@ -56,19 +56,20 @@ pub const COUNTERS: [Counter; 23] = [
 
 impl Counter {
     /// What it must show for `done`: the least and the most.
-    fn wanted(&self, done: &Done) -> (i64, i64) {
+    pub fn wanted(&self, done: &Done) -> (i64, i64) {
         let least: u64 = self.of.iter().map(|name| done.total(name)).sum();
         let spread = if self.of.contains(&"tcp_send") { done.total("tcp_send_spread") } else { 0 };
         (least.cast_signed(), (least + spread).cast_signed())
     }
 
-    fn name(&self) -> String {
+    /// For messages.
+    pub fn name(&self) -> String {
         self.of.join(" + ")
     }
 }
 
 /// The numbers of a mode.
-fn of_mode(return_mode: bool) -> impl Iterator<Item = &'static Counter> {
+pub fn of_mode(return_mode: bool) -> impl Iterator<Item = &'static Counter> {
     COUNTERS.iter().filter(move |counter| return_mode || !counter.only_return)
 }
 

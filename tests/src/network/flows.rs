@@ -42,14 +42,22 @@ fn wanted(moved: &Moved) -> [i64; 4] {
     [moved.sent_bytes, moved.received_bytes, moved.sent_packets, moved.received_packets].map(u64::cast_signed)
 }
 
-/// What differs from `done`, peer by peer and port by port; one sentence each.
-///
-/// `mixed_is_known`: messages of one call with several destinations are booked with each, not with nobody.
-/// `name`: the service in a label, from its port.
+/// What a way of counting knows of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Booked {
+    /// Everything.
+    All,
+    /// All but the destinations of one system call with several of them: those may be booked with nobody.
+    MixedUnknown,
+    /// Some may be missing: the kernel skips programs, or loses returns.
+    Fewer,
+}
+
+/// What differs from `done`, peer by peer and port by port; one sentence each. `name`: the service in a label, from its port.
 pub fn differences(
     output: &Output,
     done: &Done,
-    mixed_is_known: bool,
+    booked: Booked,
     name: impl Fn(u16) -> String,
 ) -> Vec<String> {
     let mut differences = Vec::new();
@@ -58,9 +66,13 @@ pub fn differences(
         let (mut least, shown) = (wanted(moved), shown(output, key.is_inbound, &label));
         let mut most = least;
         most[2] += moved.spread.cast_signed();
-        if !mixed_is_known {
-            least[0] -= moved.mixed_bytes.cast_signed();
-            least[2] -= moved.mixed_packets.cast_signed();
+        match booked {
+            Booked::All => {}
+            Booked::MixedUnknown => {
+                least[0] -= moved.mixed_bytes.cast_signed();
+                least[2] -= moved.mixed_packets.cast_signed();
+            }
+            Booked::Fewer => least = [0; 4],
         }
         let fits = shown.iter().enumerate().all(|(i, got)| (least[i]..=most[i]).contains(got));
         if !fits {
