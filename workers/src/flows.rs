@@ -1,6 +1,6 @@
 //! The table of flows: traffic by peer and by port, in the kernel until it is merged.
 //!
-//! In: the maps `flows` and `unknown_flows` of `probe-objects/common/flows.h`. Out: [`Flow`]s of the quiet epoch, each key once.
+//! In: the maps `flow_slots`, `flows` and `unknown_flows` of `probe-objects/common/flows.h`. Out: [`Flow`]s of the quiet epoch, each key once.
 
 use std::collections::HashMap;
 use std::io;
@@ -9,6 +9,7 @@ use shared::snapshot::{Direction, Flow, FlowKey, Protocol, Traffic};
 
 use crate::bpf::MapHandle;
 use crate::hash::Hash;
+use crate::mapping::MappedRows;
 
 /// Bytes of `struct flow_key`: address, port, direction, protocol, lane.
 pub const FLOW_KEY: usize = 24;
@@ -16,15 +17,28 @@ pub const FLOW_KEY: usize = 24;
 /// Bytes of `struct flow`.
 pub const FLOW: usize = 48;
 
+/// Bytes of `struct flow_slot`: the owner, the key, the flow.
+pub const FLOW_SLOT: usize = 8 + FLOW_KEY + FLOW;
+
+/// Slots of a CPU in one epoch.
+const SLOTS_PER_LANE: usize = 256;
+
+/// Slots of a CPU.
+pub const SLOTS_PER_CPU: usize = 2 * SLOTS_PER_LANE;
+
 /// Rows of `unknown_flows` for each CPU: two epochs, directions, protocols.
 pub const UNKNOWN_PER_CPU: usize = 8;
 
-/// The two maps of flows.
+/// The maps of flows.
 #[derive(Debug)]
 pub struct Flows {
+    /// Where flows are claimed, on kernels that can.
+    slots: Option<MappedRows>,
     known: Hash,
     unknown: MapHandle,
     cpus: usize,
+    /// Slots that were read last: freed when they are merged.
+    claimed: Vec<usize>,
     /// Keys of what was read last: removed when it is merged.
     keys: Vec<u8>,
     /// Rows of `unknown_flows` that were read last and held something.
@@ -32,9 +46,9 @@ pub struct Flows {
 }
 
 impl Flows {
-    /// `known`: the hash; `unknown`: the array beside it; `cpus`: possible CPUs.
-    pub fn new(known: Hash, unknown: MapHandle, cpus: usize) -> Self {
-        Flows { known, unknown, cpus, keys: Vec::new(), rows: Vec::new() }
+    /// `slots`: mapped, where there are any; `known`: the hash; `unknown`: the array beside it; `cpus`: possible CPUs.
+    pub fn new(slots: Option<MappedRows>, known: Hash, unknown: MapHandle, cpus: usize) -> Self {
+        Flows { slots, known, unknown, cpus, claimed: Vec::new(), keys: Vec::new(), rows: Vec::new() }
     }
 
     /// Does once what reading and removing ask of the kernel, and changes nothing.
@@ -50,6 +64,8 @@ impl Flows {
         let parity = (epoch & 1) as u8;
         self.keys.clear();
         self.rows.clear();
+        self.claimed.clear();
+        self.read_slots(parity, &mut sums);
         let keys = &mut self.keys;
         self.known.read(
             |key| key[20] & 1 == parity,
@@ -76,8 +92,25 @@ impl Flows {
         Ok((sums.into_iter().map(|(key, traffic)| Flow { key, traffic }).collect(), without_room))
     }
 
+    fn read_slots(&mut self, parity: u8, sums: &mut HashMap<FlowKey, Traffic>) {
+        let Some(slots) = &self.slots else { return };
+        let mut slot = [0; FLOW_SLOT];
+        for cpu in 0..self.cpus {
+            let first = (cpu * 2 + usize::from(parity)) * SLOTS_PER_LANE;
+            for index in (first..first + SLOTS_PER_LANE).filter(|&index| slots.is_claimed(index)) {
+                slots.read(index, &mut slot);
+                let (key, flow) = slot[8..].split_at(FLOW_KEY);
+                add(sums.entry(key_of(key)).or_default(), flow);
+                self.claimed.push(index);
+            }
+        }
+    }
+
     /// Removes what was read last: it is merged.
     pub fn clear(&mut self) -> io::Result<()> {
+        for index in self.claimed.drain(..) {
+            self.slots.iter().for_each(|slots| slots.clear(index));
+        }
         self.known.delete(&std::mem::take(&mut self.keys))?;
         for row in self.rows.drain(..) {
             self.unknown.update(&row.to_ne_bytes(), &[0; FLOW])?;

@@ -25,7 +25,7 @@ pub use facts::Facts;
 
 use crate::bpf::{self, MapHandle};
 use crate::drain::Maps;
-use crate::flows::{FLOW, FLOW_KEY, Flows, UNKNOWN_PER_CPU};
+use crate::flows::{FLOW, FLOW_KEY, FLOW_SLOT, Flows, SLOTS_PER_CPU, UNKNOWN_PER_CPU};
 use crate::hash::Hash;
 use crate::listening;
 use crate::mapping::MappedRows;
@@ -240,6 +240,7 @@ fn load_object(
     if order.apps {
         loader.map_max_entries("overflow", order.pid_table_size);
     }
+    loader.map_max_entries("flow_slots", (facts.cpus * SLOTS_PER_CPU) as u32);
     loader.map_max_entries("unknown_flows", (facts.cpus * UNKNOWN_PER_CPU) as u32);
     if !order.flows {
         loader.map_max_entries("flows", 1);
@@ -303,7 +304,18 @@ fn open_maps(
     let flows = match ebpf.map("flows").filter(|_| order.flows) {
         Some(_) => {
             let known = Hash::new(handle(ebpf, "flows", FLOW_KEY, FLOW)?, batches);
-            Some(Flows::new(known, handle(ebpf, "unknown_flows", 4, FLOW)?, cpus))
+            let slots = match ebpf.map("flow_slots") {
+                Some(_) => Some(
+                    MappedRows::new(
+                        handle(ebpf, "flow_slots", 4, FLOW_SLOT)?.fd(),
+                        cpus * SLOTS_PER_CPU,
+                        FLOW_SLOT,
+                    )
+                    .context("cannot map the map `flow_slots`")?,
+                ),
+                None => None,
+            };
+            Some(Flows::new(slots, known, handle(ebpf, "unknown_flows", 4, FLOW)?, cpus))
         }
         None => None,
     };
