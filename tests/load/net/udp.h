@@ -295,15 +295,28 @@ static void op_udp_handed_over(long times, long bytes, char family)
 		close(server.fd);
 }
 
-/* Sockets that must not be counted: of this host only, raw, of ICMP, of UDP-Lite, to the kernel. Kinds that a kernel lacks are left out. */
+/* Sends and receives on a socket that must not be counted; a kind that the kernel lacks is left out. */
+static void use_uncounted(int domain, int type, int protocol, long times, long bytes)
+{
+	struct sockaddr_storage to = address_of(domain == AF_INET ? '4' : '6', type == SOCK_RAW ? 0 : port);
+	int fd = socket(domain, type, protocol);
+	if (fd < 0)
+		return;
+	memset(buffer, 0, bytes);
+	((struct icmphdr *)buffer)->type = ICMP_ECHO;
+	for (long i = 0; i < times; i++) {
+		(void)!sendto(fd, buffer, bytes, 0, (struct sockaddr *)&to, length_of(&to));
+		(void)!recv(fd, buffer, bytes, MSG_DONTWAIT);
+	}
+	CHECK(close(fd) == 0);
+}
+
+/* Neither TCP nor UDP: sockets of this host only, raw ones of all kinds, and of ICMP. */
 static void op_noise(long times, long bytes, char family)
 {
-	(void)family;
-	static const int kinds[][3] = {
-		{ AF_INET, SOCK_RAW, IPPROTO_ICMP }, { AF_INET, SOCK_DGRAM, IPPROTO_ICMP },  { AF_INET, SOCK_RAW, IPPROTO_UDP },
-		{ AF_INET, SOCK_RAW, IPPROTO_TCP },  { AF_INET6, SOCK_RAW, IPPROTO_ICMPV6 }, { AF_INET, SOCK_DGRAM, 136 /* UDP-Lite */ },
-	};
+	static const int protocols[] = { IPPROTO_ICMP, IPPROTO_UDP, IPPROTO_TCP };
 	int pair[2];
+	(void)family;
 	for (int type = SOCK_STREAM; type <= SOCK_DGRAM; type++) {
 		CHECK(socketpair(AF_UNIX, type, 0, pair) == 0);
 		for (long i = 0; i < times; i++) {
@@ -312,19 +325,16 @@ static void op_noise(long times, long bytes, char family)
 		}
 		CHECK(close(pair[0]) == 0 && close(pair[1]) == 0);
 	}
-	memset(buffer, 0, bytes);
-	for (size_t kind = 0; kind < sizeof(kinds) / sizeof(kinds[0]); kind++) {
-		struct sockaddr_storage to = address_of(kinds[kind][0] == AF_INET ? '4' : '6', kinds[kind][1] == SOCK_RAW ? 0 : port);
-		int fd = socket(kinds[kind][0], kinds[kind][1], kinds[kind][2]);
-		if (fd < 0)
-			continue;
-		((struct icmphdr *)buffer)->type = ICMP_ECHO;
-		for (long i = 0; i < times; i++) {
-			(void)!sendto(fd, buffer, bytes, 0, (struct sockaddr *)&to, length_of(&to));
-			(void)!recv(fd, buffer, bytes, MSG_DONTWAIT);
-		}
-		CHECK(close(fd) == 0);
-	}
+	for (size_t i = 0; i < sizeof(protocols) / sizeof(protocols[0]); i++)
+		use_uncounted(AF_INET, SOCK_RAW, protocols[i], times, bytes);
+	use_uncounted(AF_INET, SOCK_DGRAM, IPPROTO_ICMP, times, bytes);
+	use_uncounted(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6, times, bytes);
+}
+
+/* UDP-Lite is not UDP, though the same functions of the kernel serve both. */
+static void op_udp_lite(long times, long bytes, char family)
+{
+	use_uncounted(family == '4' ? AF_INET : AF_INET6, SOCK_DGRAM, 136, times, bytes);
 }
 
 #endif

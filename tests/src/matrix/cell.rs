@@ -152,11 +152,8 @@ pub fn network_cells() -> Vec<Cell> {
         cell(legacy, "return", true),
         cell(PROBE, "return", true),
         cell(trampoline, "entry", true),
-        cell(tracepoint, "entry", true),
-        cell(PROBE, "entry", true),
-        cell(trampoline, "return", false),
         cell(tracepoint, "return", false),
-        cell(PROBE, "return", false),
+        cell(PROBE, "entry", false),
     ]
 }
 

@@ -1,21 +1,21 @@
-//! The kernel's own counters of a network namespace: `/proc/net/snmp`, which `nstat` shows too.
+//! The kernel's own counters of a network namespace: `/proc/net/snmp` and `/proc/net/netstat`, which `nstat` shows too.
 
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
 /// One counter such as (`Tcp`, `RetransSegs`) in namespace `namespace`, or in the test's own.
-pub fn counter(namespace: Option<&str>, protocol: &str, name: &str) -> Result<u64> {
+pub fn counter(namespace: Option<&str>, group: &str, name: &str) -> Result<u64> {
+    let file = if group.ends_with("Ext") { "/proc/net/netstat" } else { "/proc/net/snmp" };
     let text = match namespace {
         Some(namespace) => {
-            let output =
-                Command::new("ip").args(["netns", "exec", namespace, "cat", "/proc/net/snmp"]).output()?;
-            ensure!(output.status.success(), "cannot read /proc/net/snmp in {namespace}");
+            let output = Command::new("ip").args(["netns", "exec", namespace, "cat", file]).output()?;
+            ensure!(output.status.success(), "cannot read {file} in {namespace}");
             String::from_utf8(output.stdout)?
         }
-        None => std::fs::read_to_string("/proc/net/snmp").context("cannot read /proc/net/snmp")?,
+        None => std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?,
     };
-    find(&text, protocol, name).with_context(|| format!("/proc/net/snmp has no {protocol} {name}"))
+    find(&text, group, name).with_context(|| format!("{file} has no {group} {name}"))
 }
 
 /// Two lines for each protocol: names, then values.

@@ -6,18 +6,18 @@ use anyhow::{Context, Result, ensure};
 
 use super::pair::Place;
 
-/// Two namespaces, which go when this is dropped.
+/// Two namespaces, or three, which go when this is dropped.
 pub struct Namespaces {
-    /// Names of the server's and of the client's.
-    pub names: [String; 2],
+    /// Names of the server's, of the client's, and of what lies between them.
+    pub names: Vec<String>,
 }
 
 impl Namespaces {
     /// Makes both: the server's with 10.99.0.1 and fd00:99::1, the client's with 10.99.0.2 and fd00:99::2.
     pub fn new() -> Result<Namespaces> {
         let names = ["server", "client"].map(|role| format!("nett{}{role}", std::process::id()));
-        let namespaces = Namespaces { names };
-        let [server, client] = &namespaces.names;
+        let namespaces = Namespaces { names: names.to_vec() };
+        let [server, client] = &names;
         ip(&format!("netns add {server}"))?;
         ip(&format!("netns add {client}"))?;
         ip(&format!("link add nett0 netns {server} type veth peer name nett0 netns {client}"))?;
@@ -35,16 +35,41 @@ impl Namespaces {
         Ok(namespaces)
     }
 
-    /// Where a pair runs across the veth, ports from `port` on.
-    pub fn place(&self, port: u16) -> Place {
-        let [server, client] = self.names.clone();
-        let (ipv4, ipv6) = ("10.99.0.1".to_owned(), "fd00:99::1".to_owned());
-        Place { ipv4, ipv6, namespaces: Some((server, client)), port }
+    /// Makes both, and a third between them that forwards through queues which are too short: packets are lost on the way, not where they
+    /// are sent. The addresses are 10.99.0.1 and 10.98.0.1, fd00:99::1 and fd00:98::1.
+    pub fn with_losses() -> Result<Namespaces> {
+        let names = ["server", "client", "router"].map(|role| format!("nett{}{role}", std::process::id()));
+        let namespaces = Namespaces { names: names.to_vec() };
+        for name in &names {
+            ip(&format!("netns add {name}"))?;
+            ip(&format!("-n {name} link set lo up"))?;
+        }
+        let [server, client, router] = &names;
+        for (name, net) in [(server, 99), (client, 98)] {
+            ip(&format!("link add nett0 netns {name} type veth peer name nett{net} netns {router}"))?;
+            for (namespace, device, host) in
+                [(name, "nett0".to_owned(), 1), (router, format!("nett{net}"), 254)]
+            {
+                ip(&format!("-n {namespace} addr add 10.{net}.0.{host}/24 dev {device}"))?;
+                ip(&format!("-n {namespace} addr add fd00:{net}::{host}/64 dev {device} nodad"))?;
+                ip(&format!("-n {namespace} link set {device} up"))?;
+            }
+            ip(&format!("-n {name} route add default via 10.{net}.0.254"))?;
+            ip(&format!("-n {name} route add default via fd00:{net}::254"))?;
+            let queue = "root tbf rate 100mbit burst 10000 limit 40000";
+            ip(&format!("netns exec {router} tc qdisc add dev nett{net} {queue}"))?;
+        }
+        for option in ["ipv4.ip_forward", "ipv6.conf.all.forwarding"] {
+            ip(&format!("netns exec {router} sysctl -qw net.{option}=1"))?;
+        }
+        Ok(namespaces)
     }
 
-    /// Runs `command` in namespace `which`; fails when it does.
-    pub fn run(&self, which: usize, command: &str) -> Result<String> {
-        ip(&format!("netns exec {} {command}", self.names[which]))
+    /// Where a pair runs across the veth, ports from `port` on.
+    pub fn place(&self, port: u16) -> Place {
+        let [server, client] = [0, 1].map(|which| self.names[which].clone());
+        let (ipv4, ipv6) = ("10.99.0.1".to_owned(), "fd00:99::1".to_owned());
+        Place { ipv4, ipv6, namespaces: Some((server, client)), port }
     }
 }
 

@@ -7,7 +7,7 @@ pub const EVERYTHING: &str = "early=1:0:4 pause stream=7:1009:4 stream=13:703:6 
     unaccepted=4:13:4 handed_over=3:107:4 inherited=5:83:6 reused=3:43:4 fast_open=3:109:4 udp_connected=25:307:4 udp_connected=19:211:6 \
     udp_connected=14:13:m udp_unconnected=27:53:4 udp_unconnected=21:61:6 udp_unconnected=18:67:m udp_mixed=5:29:4 udp_mixed=3:37:6 \
     udp_clients=31:5:4 udp_peers=100:3:4 udp_empty=7:0:4 udp_empty=13:0:6 udp_looks=3:102:4 udp_refused=3:39:4 udp_refused=2:33:6 \
-    udp_bound_client=4:63:4 udp_handed_over=3:65:6 noise=5:99:4";
+    udp_bound_client=4:63:4 udp_handed_over=3:65:6 noise=5:99:4 udp_lite=5:99:4";
 
 /// The same in short, with few tasks in a call at once (a kretprobe follows ten), and segments that are sent again.
 pub const MATRIX: &str = "early=1:0:4 pause stream=7:1009:4 stream=7:703:6 stream=7:501:m nonblocking=3:211:4 sendfile=3:100000:4 \
@@ -16,4 +16,4 @@ pub const MATRIX: &str = "early=1:0:4 pause stream=7:1009:4 stream=7:703:6 strea
     fast_open=3:109:4 udp_connected=25:307:4 udp_connected=19:211:6 udp_connected=14:13:m udp_unconnected=27:53:4 udp_unconnected=21:61:6 \
     udp_unconnected=18:67:m udp_mixed=5:29:4 udp_mixed=3:37:6 udp_clients=31:5:4 udp_peers=100:3:4 udp_empty=7:0:4 udp_empty=13:0:6 \
     udp_looks=3:102:4 udp_refused=3:39:4 udp_refused=2:33:6 udp_bound_client=4:63:4 udp_handed_over=3:65:6 noise=5:99:4 stream=1:3000000:4 \
-    dropped_syn=2:10:4";
+    dropped_syn=1:10:4";
