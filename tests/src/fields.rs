@@ -87,6 +87,7 @@ pub fn dimension_line(fields: &[&str]) -> Result<Dimension, String> {
         algorithm: (*algorithm).to_owned(),
         multiplier,
         divisor,
+        obsolete: options.split_whitespace().any(|option| option == "obsolete"),
     })
 }
 

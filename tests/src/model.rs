@@ -46,6 +46,8 @@ pub struct Dimension {
     pub multiplier: i64,
     /// Never 0.
     pub divisor: i64,
+    /// Hidden, and forgotten after a while, until it is announced again.
+    pub obsolete: bool,
 }
 
 /// One BEGIN ... END.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 
 use crate::fields::{chart_line, dimension_line, number};
-use crate::model::{Block, Chart, ChartLine, Output};
+use crate::model::{Block, Chart, ChartLine, Dimension, Output};
 use crate::words::{SplitError, split};
 
 /// A rule that a line breaks.
@@ -133,9 +133,16 @@ impl Parser {
         let Some(chart) = self.output.charts.get_mut(chart_id) else {
             return Err("chart not known".to_owned());
         };
-        match chart.dimension(&dimension.id) {
-            Some(known) if *known != dimension => Err(format!("dimension changes, was {known:?}")),
-            Some(_) => Ok(()),
+        match chart.dimensions.iter_mut().find(|known| known.id == dimension.id) {
+            Some(known) => {
+                // What may change: the name, as of a peer that is resolved, and whether it is there.
+                let (name, obsolete) = (known.name.clone(), known.obsolete);
+                if (Dimension { name, obsolete, ..dimension.clone() }) != *known {
+                    return Err(format!("dimension changes, was {known:?}"));
+                }
+                *known = dimension;
+                Ok(())
+            }
             None => {
                 chart.dimensions.push(dimension);
                 Ok(())
@@ -172,8 +179,10 @@ impl Parser {
             return Err("SET takes a dimension and a value".to_owned());
         };
         let chart = self.output.charts.get(chart_id).ok_or("chart not known")?;
-        if chart.dimension(id).is_none() {
-            return Err(format!("SET of unknown dimension `{id}`"));
+        match chart.dimension(id) {
+            None => return Err(format!("SET of unknown dimension `{id}`")),
+            Some(known) if known.obsolete => return Err(format!("SET of obsolete dimension `{id}`")),
+            Some(_) => {}
         }
         match block.values.insert((*id).to_owned(), number(value, "value")?) {
             Some(_) => Err(format!("dimension `{id}` set twice in one block")),

@@ -66,6 +66,16 @@ fn a_repeated_announcement_may_add_dimensions() {
 }
 
 #[test]
+fn names_may_change_and_dimensions_may_go_and_come_back() {
+    let renamed = ANNOUNCED.replace("vfs_read read", "vfs_read other");
+    assert_eq!(with(&renamed).unwrap().charts["ebpf.io"].dimensions[0].name, "other");
+    let obsolete = ANNOUNCED.replace("read incremental 1 1", "read incremental 1 1 obsolete");
+    refused(&format!("{obsolete}BEGIN ebpf.io\nSET vfs_read = 1\nEND\n"), "obsolete dimension");
+    let back = format!("{obsolete}{ANNOUNCED}BEGIN ebpf.io\nSET vfs_read = 1\nEND\n");
+    assert!(!with(&back).unwrap().charts["ebpf.io"].dimensions[0].obsolete);
+}
+
+#[test]
 fn order_of_commands() {
     refused("DIMENSION vfs_read read incremental 1 1\n", "twice in one announcement");
     refused("BEGIN ebpf.none\n", "unknown chart");
