@@ -106,6 +106,22 @@ pub struct Traffic {
     pub retransmits: u64,
 }
 
+impl Traffic {
+    /// Adds what was moved besides; wraps like the kernel's counters.
+    pub fn add(&mut self, more: &Traffic) {
+        self.sent_bytes = self.sent_bytes.wrapping_add(more.sent_bytes);
+        self.received_bytes = self.received_bytes.wrapping_add(more.received_bytes);
+        self.sent_packets = self.sent_packets.wrapping_add(more.sent_packets);
+        self.received_packets = self.received_packets.wrapping_add(more.received_packets);
+        self.retransmits = self.retransmits.wrapping_add(more.retransmits);
+    }
+
+    /// Bytes in both directions.
+    pub fn bytes(&self) -> u64 {
+        self.sent_bytes.saturating_add(self.received_bytes)
+    }
+}
+
 /// The arguments of one execution, as the kernel recorded them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandLine {

@@ -335,6 +335,11 @@ impl Table {
         self.events.iter().flat_map(|event| &event.counters)
     }
 
+    /// Whether the module counts traffic by peer and by port.
+    pub fn has_flows(&self) -> bool {
+        self.charts.iter().any(|chart| chart.flows.is_some())
+    }
+
     /// The slot of a counter: its place among all counters of the file.
     pub fn slot(&self, counter: &str) -> Option<usize> {
         self.counters().position(|known| known.name == counter)

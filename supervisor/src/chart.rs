@@ -69,9 +69,12 @@ pub struct Dimension {
 #[derive(Debug, Clone)]
 enum Source {
     System(usize),
-    Group(usize, usize),
+    /// The sum of several counters of a group.
+    Group(usize, Vec<usize>),
     Difference(usize, usize),
     Missed(Loss),
+    /// Not from the totals: whoever made the dimension gave it its value.
+    Given,
 }
 
 /// One kind of loss.
@@ -90,14 +93,26 @@ impl Dimension {
         }
     }
 
-    /// Takes the newest totals; `before`: a difference is of the totals of the last interval.
+    /// A counter that is kept elsewhere: it was `before` when it was drawn last (or would have been) and is `value` now.
+    pub fn given(id: &str, name: &str, multiplier: i32, before: u64, value: u64) -> Self {
+        let mut dimension = Dimension::new(id, name, Algorithm::Incremental, Source::Given);
+        dimension.multiplier = multiplier;
+        dimension.value = value;
+        dimension.grown = value.wrapping_sub(before).cast_signed();
+        dimension
+    }
+
+    /// Takes the newest totals.
     fn refresh(&mut self, totals: &Totals) {
-        let value = match self.source {
-            Source::System(slot) => totals.system(slot),
-            Source::Group(group, slot) => totals.group(group, slot),
+        let value = match &self.source {
+            Source::System(slot) => totals.system(*slot),
+            Source::Group(group, slots) => {
+                slots.iter().fold(0, |sum: u64, slot| sum.wrapping_add(totals.group(*group, *slot)))
+            }
             Source::Missed(count) => count(&totals.missed()),
             // Kept as a running total like the others, so that what it grew by is that of one interval.
-            Source::Difference(of, less) => totals.system(of).wrapping_sub(totals.system(less)),
+            Source::Difference(of, less) => totals.system(*of).wrapping_sub(totals.system(*less)),
+            Source::Given => return,
         };
         self.grown = value.wrapping_sub(self.value).cast_signed();
         self.value = value;
@@ -110,6 +125,22 @@ impl Dimension {
             Algorithm::Absolute => self.grown,
         }
     }
+
+    /// What is printed first when the agent does not know the dimension (any more): what it was before it grew.
+    pub fn baseline(&self) -> i64 {
+        match self.algorithm {
+            Algorithm::Incremental => self.value.cast_signed().wrapping_sub(self.grown),
+            Algorithm::Absolute => 0,
+        }
+    }
+}
+
+/// What a chart shows of each application group.
+#[derive(Debug, Clone)]
+struct OfGroups {
+    /// Slots of the counters that are added up.
+    slots: Vec<usize>,
+    multiplier: i32,
 }
 
 /// All charts of one module.
@@ -117,8 +148,8 @@ impl Dimension {
 pub struct Charts {
     /// The system's charts, then the applications'.
     pub charts: Vec<Chart>,
-    /// The slot of each chart of applications, beside `charts`; `None` for a chart of the system.
-    app_slots: Vec<Option<usize>>,
+    /// What is added up in each chart of applications, beside `charts`; `None` for a chart of the system.
+    of_groups: Vec<Option<OfGroups>>,
     /// Groups that are dimensions already.
     drawn: HashSet<usize>,
 }
@@ -126,22 +157,25 @@ pub struct Charts {
 impl Charts {
     /// The charts that the table has in this mode, without those of events that the plan could not attach.
     pub fn new(table: &Table, load_mode: LoadMode, plan: &Plan, apps: bool) -> Self {
-        let mut charts = Charts { charts: Vec::new(), app_slots: Vec::new(), drawn: HashSet::new() };
+        let mut charts = Charts { charts: Vec::new(), of_groups: Vec::new(), drawn: HashSet::new() };
         for heading in &table.charts {
             let system = system_dimensions(table, heading, load_mode, plan);
             if !system.is_empty() {
                 charts.push(table, heading, Shape::Line, system, None);
             }
         }
-        charts.push(table, &losses(table), Shape::Line, loss_dimensions(), None);
+        charts.push(table, &losses(table), Shape::Line, loss_dimensions(table), None);
         if !apps {
             return charts;
         }
         for heading in &table.charts {
-            let slot = counted(table, load_mode, plan)
-                .find(|(_, counter)| counter.apps.as_ref() == Some(&heading.id));
-            if let Some((slot, _)) = slot {
-                charts.push(table, heading, Shape::Stacked, Vec::new(), Some(slot));
+            let slots: Vec<usize> = counted(table, load_mode, plan)
+                .filter(|(_, counter)| counter.apps.as_ref() == Some(&heading.id))
+                .map(|(slot, _)| slot)
+                .collect();
+            if !slots.is_empty() {
+                let of_groups = OfGroups { slots, multiplier: if heading.negative { -1 } else { 1 } };
+                charts.push(table, heading, Shape::Stacked, Vec::new(), Some(of_groups));
             }
         }
         charts
@@ -153,7 +187,7 @@ impl Charts {
         heading: &Heading,
         shape: Shape,
         dimensions: Vec<Dimension>,
-        slot: Option<usize>,
+        of_groups: Option<OfGroups>,
     ) {
         let unit = table.counters().find(|counter| {
             counter.chart.as_ref().is_some_and(|place| place.id == heading.id)
@@ -169,7 +203,7 @@ impl Charts {
             module: table.module.clone(),
             dimensions,
         });
-        self.app_slots.push(slot);
+        self.of_groups.push(of_groups);
     }
 
     /// Takes the newest totals; `names` are the groups' names. Groups that did something for the first time become dimensions.
@@ -178,10 +212,12 @@ impl Charts {
             if !self.drawn.insert(group) {
                 continue;
             }
-            for (chart, slot) in self.charts.iter_mut().zip(&self.app_slots) {
-                if let Some(slot) = slot {
-                    let source = Source::Group(group, *slot);
-                    chart.dimensions.push(Dimension::new(&names[group], "", Algorithm::Incremental, source));
+            for (chart, of_groups) in self.charts.iter_mut().zip(&self.of_groups) {
+                if let Some(of_groups) = of_groups {
+                    let source = Source::Group(group, of_groups.slots.clone());
+                    let mut dimension = Dimension::new(&names[group], "", Algorithm::Incremental, source);
+                    dimension.multiplier = of_groups.multiplier;
+                    chart.dimensions.push(dimension);
                 }
             }
         }
@@ -192,7 +228,7 @@ impl Charts {
 }
 
 /// Counters of this mode whose event is attached, with their slots.
-fn counted<'a>(
+pub fn counted<'a>(
     table: &'a Table,
     load_mode: LoadMode,
     plan: &'a Plan,
@@ -243,14 +279,20 @@ fn losses(table: &Table) -> Heading {
     }
 }
 
-fn loss_dimensions() -> Vec<Dimension> {
-    let counts: [(&str, &str, Loss); 4] = [
+fn loss_dimensions(table: &Table) -> Vec<Dimension> {
+    let counts: [(&str, &str, Loss); 5] = [
         ("no_row", "in no application", |missed| missed.no_row),
         ("recursion", "skipped by the kernel", |missed| missed.recursion),
         ("kretprobe", "result lost", |missed| missed.kretprobe),
         ("failed_reads", "detail unreadable", |missed| missed.failed_reads),
+        ("no_flow", "peer unknown", |missed| missed.no_flow),
     ];
-    counts
-        .map(|(id, name, count)| Dimension::new(id, name, Algorithm::Incremental, Source::Missed(count)))
-        .into()
+    let exists = |(id, ..): &(&str, &str, Loss)| *id != "no_flow" || table.has_flows();
+    let dimension = |(id, name, count): (&str, &str, Loss)| {
+        Dimension::new(id, name, Algorithm::Incremental, Source::Missed(count))
+    };
+    counts.into_iter().filter(exists).map(dimension).collect()
 }
+
+#[cfg(test)]
+mod tests;

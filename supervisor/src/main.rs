@@ -16,6 +16,7 @@ mod protocol;
 mod supervise;
 mod temporary;
 mod totals;
+mod viewer;
 mod worker;
 
 use std::io::{BufWriter, IsTerminal, Stdout, Write, stdout};
@@ -38,6 +39,7 @@ use module::Module;
 use output::{Once, Terminal, WHOLE_INTERVAL};
 use protocol::Protocol;
 use supervise::{Output, Supervisor};
+use viewer::{Servers, Viewer};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -180,9 +182,13 @@ fn supervise(
     let mut modules = Vec::new();
     for table in tables(dirs, &loaded.config)? {
         let (table, hook_overrides) = table;
+        let shows_flows = table.has_flows() && loaded.config.programs.network_connections;
         let order = start_order(&loaded.config, hook_overrides, command_lines);
         let mut module = Module::start(table, order, groups, &program, &sender)?;
         module.expect_groups(&running);
+        if shows_flows {
+            module.show_flows(viewer(loaded));
+        }
         modules.push(module);
     }
     if modules.is_empty() {
@@ -193,6 +199,14 @@ fn supervise(
         Supervisor { modules, processes, output, update_every, iterations, program, sender, events };
     log::info(format!("ends: {}", supervisor.run()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// What draws peers and ports.
+fn viewer(loaded: &Loaded) -> Viewer {
+    let file = loaded.file.as_deref().unwrap_or(Path::new("ebpf.conf"));
+    let (viewer, remarks) = Viewer::new(&loaded.config, file, Servers::OfTheSystem);
+    log::diagnostics(&remarks);
+    viewer
 }
 
 /// The table of processes and the groups that have some now; nothing without applications.

@@ -9,10 +9,11 @@ use shared::apps::ProcessTable;
 use shared::table::Table;
 use shared::wire::{self, LogLevel, Plan, PlannedEvent, StartOrder, ToSupervisor, ToWorker};
 
-use crate::chart::Charts;
+use crate::chart::{Chart, Charts};
 use crate::events::Event;
 use crate::log;
 use crate::totals::Totals;
+use crate::viewer::Viewer;
 use crate::worker::{State, Worker};
 
 /// A module that is switched on.
@@ -23,6 +24,8 @@ pub struct Module {
     worker: Worker,
     totals: Totals,
     charts: Option<Charts>,
+    /// Draws traffic by peer and by port; `None` for modules that count none, or are told not to.
+    viewer: Option<Viewer>,
     /// There are totals that are not drawn yet.
     fresh: bool,
 }
@@ -38,7 +41,7 @@ impl Module {
     ) -> Result<Self> {
         let worker = Worker::start(program, &table.worker, next_number(), 0, events.clone())?;
         let totals = Totals::new(table.counters().count(), groups);
-        Ok(Module { table, order, worker, totals, charts: None, fresh: false })
+        Ok(Module { table, order, worker, totals, charts: None, viewer: None, fresh: false })
     }
 
     /// The module's name.
@@ -54,6 +57,11 @@ impl Module {
     /// Makes groups that have processes already drawn from the start, so that their first burst is not their first value.
     pub fn expect_groups(&mut self, groups: &[shared::apps::GroupId]) {
         groups.iter().for_each(|group| self.totals.expect_group(group.index()));
+    }
+
+    /// Draws flows, too.
+    pub fn show_flows(&mut self, viewer: Viewer) {
+        self.viewer = Some(viewer);
     }
 
     /// Whether its worker is still loading for the first time.
@@ -93,7 +101,12 @@ impl Module {
                 Ok(true)
             }
             ToSupervisor::Snapshot(snapshot) if self.is_collecting() => {
-                self.fresh |= self.totals.merge(&snapshot, processes)?;
+                if self.totals.merge(&snapshot, processes)? {
+                    self.fresh = true;
+                    if let Some(viewer) = &mut self.viewer {
+                        viewer.add(&snapshot.flows, snapshot.taken_at_ns);
+                    }
+                }
                 self.worker.delivered();
                 Ok(false)
             }
@@ -123,6 +136,9 @@ impl Module {
         // A later worker may have a poorer plan; what the agent was told stays.
         if self.charts.is_none() {
             self.charts = Some(Charts::new(&self.table, self.order.load_mode, plan, self.order.apps));
+            if let Some(viewer) = &mut self.viewer {
+                viewer.announce(&self.table, self.order.load_mode, plan);
+            }
         }
     }
 
@@ -168,13 +184,14 @@ impl Module {
     }
 
     /// The charts with the newest totals, if there are any since the last call, or if `always`.
-    pub fn draw(&mut self, names: &[String], always: bool) -> Option<&Charts> {
+    pub fn draw(&mut self, names: &[String], always: bool) -> Option<[&[Chart]; 2]> {
         if !std::mem::take(&mut self.fresh) && !always {
             return None;
         }
         let charts = self.charts.as_mut()?;
         charts.refresh(&self.totals, names);
-        Some(charts)
+        let of_flows = self.viewer.as_mut().map_or(&[][..], Viewer::draw);
+        Some([&charts.charts, of_flows])
     }
 
     /// Ends the worker.

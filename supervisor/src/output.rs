@@ -90,7 +90,7 @@ fn row_of(chart: &Chart, seconds: f64) -> String {
         .iter()
         .take(SHOWN)
         .map(|dimension| {
-            let name = if dimension.name.is_empty() { &dimension.id } else { &dimension.name };
+            let name = short_name(if dimension.name.is_empty() { &dimension.id } else { &dimension.name });
             match dimension.algorithm {
                 Algorithm::Absolute => format!("{name} {}", dimension.grown),
                 Algorithm::Incremental => {
@@ -104,6 +104,17 @@ fn row_of(chart: &Chart, seconds: f64) -> String {
         })
         .collect();
     format!("{:<26} {:<12} {}", chart.id, chart.unit, words.join("   "))
+}
+
+/// Names of peers may be longer than a terminal is wide; both ends tell most.
+fn short_name(name: &str) -> String {
+    const ENDS: (usize, usize) = (28, 15);
+    let letters: Vec<char> = name.chars().collect();
+    if letters.len() <= ENDS.0 + 1 + ENDS.1 {
+        return name.to_owned();
+    }
+    let (begin, end) = (&letters[..ENDS.0], &letters[letters.len() - ENDS.1..]);
+    begin.iter().chain(['…'].iter()).chain(end).collect()
 }
 
 /// Four digits and a letter.
@@ -194,5 +205,40 @@ fn of_interval(shown: &Shown) -> ChartOfInterval<'_> {
         unit: &chart.unit,
         seconds: shown.seconds,
         dimensions: dimensions.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chart::{Dimension, Shape};
+
+    #[test]
+    fn a_chart_of_many_peers_shows_the_busiest_and_cuts_long_names() {
+        let peer = |number: u64| Dimension::given(&format!("{number}:TCP_sent"), "", -1, 0, number * 1000);
+        let mut dimensions: Vec<Dimension> = (1..50).map(peer).collect();
+        dimensions.push(Dimension::given(
+            "x",
+            &format!("https:TCP:{}_sent", "host.".repeat(50)),
+            -1,
+            0,
+            1 << 40,
+        ));
+        let chart = Chart {
+            id: "ebpf.outbound_bytes".to_owned(),
+            title: String::new(),
+            unit: "bytes/s".to_owned(),
+            family: String::new(),
+            shape: Shape::Stacked,
+            priority: 1,
+            module: String::new(),
+            dimensions,
+        };
+        let row = row_of(&chart, 1.0);
+        assert!(
+            row.contains("https:TCP:host.host.host.hos…host.host._sent 1.10T (1.10T)   49:TCP_sent"),
+            "{row}"
+        );
+        assert!(row.contains("45:TCP_sent") && !row.contains("44:TCP_sent"), "{row}");
     }
 }

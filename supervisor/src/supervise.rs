@@ -160,7 +160,7 @@ impl<O: Output> Supervisor<O> {
         let names = self.processes.as_ref().map_or(&[][..], |processes| processes.groups().groups());
         for module in &mut self.modules {
             if let Some(charts) = module.draw(names, always) {
-                self.output.publish(&charts.charts).map_err(gone)?;
+                charts.iter().try_for_each(|charts| self.output.publish(charts)).map_err(gone)?;
             }
         }
         Ok(())

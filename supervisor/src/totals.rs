@@ -88,6 +88,7 @@ impl Totals {
         self.missed.recursion += snapshot.missed.recursion;
         self.missed.kretprobe += snapshot.missed.kretprobe;
         self.missed.failed_reads += snapshot.missed.failed_reads;
+        self.missed.no_flow += snapshot.missed.no_flow;
         if let Some(processes) = processes {
             self.charge_groups(snapshot, processes);
         }

@@ -21,7 +21,7 @@ const MAY_USE: [(&str, &[&str]); 4] = [
 
 /// What a GPL-3.0-or-later program may be linked with, as the packages spell it. A new spelling is read by a
 /// person before it is added.
-const LICENCES: [&str; 11] = [
+const LICENCES: [&str; 16] = [
     "(MIT OR Apache-2.0) AND Unicode-3.0",
     "Apache-2.0 OR MIT",
     "Apache-2.0 WITH LLVM-exception OR Apache-2.0 OR MIT",
@@ -33,6 +33,12 @@ const LICENCES: [&str; 11] = [
     "Zlib",
     "0BSD OR MIT OR Apache-2.0",
     "MIT OR Zlib OR Apache-2.0",
+    // hickory-resolver and what it brings; ring and untrusted are never built, since we do without encrypted DNS.
+    "(MIT OR Apache-2.0) AND Apache-2.0",
+    "Apache-2.0 AND ISC",
+    "ISC",
+    "Unicode-3.0",
+    "Zlib OR Apache-2.0 OR MIT",
 ];
 
 fn workspace() -> PathBuf {

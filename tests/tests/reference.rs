@@ -53,6 +53,16 @@ fn the_chart_of_losses_is_described_as_it_is_drawn() {
     assert_eq!(dimensions, metrics::LOSSES.len(), "the chart has other dimensions than the reference");
 }
 
+/// Neither has the chart of what the filters leave out.
+#[test]
+fn the_chart_of_filtered_traffic_is_described_as_it_is_drawn() {
+    let code = fs::read_to_string(repository().join("supervisor/src/viewer/charts.rs")).unwrap();
+    for wanted in ["ID", "TITLE", "UNIT", "FAMILY", "PRIORITY"] {
+        assert!(code.contains(&format!("metrics::FILTERED_{wanted}")), "FILTERED_{wanted} is not used");
+    }
+    assert!(code.contains("[(\"outbound\", outbound), (\"inbound\", inbound)]"), "other dimensions");
+}
+
 /// Links from one document to another, and commands and files that the documents for people name.
 #[test]
 fn documents_name_only_files_that_exist() {

@@ -111,24 +111,32 @@ pub const OPTIONS: &[Row] = &[
             most: 100_000,
             raise: true,
         })
-        .doc("Dimensions of an inbound or outbound chart; what is more is bundled into `other`."),
+        .doc("Dimensions of an inbound or outbound chart, two for each peer or port; what is more is bundled into `other`."),
     row(VIEWER, "resolve hostname ips", "no")
         .takes(switch(|config| &mut config.network_viewer.resolve_hostname_ips))
         .also(same("resolve hostnames"), Conflict::LaterLine)
-        .doc("Dimensions are named by host names where they can be found."),
+        .doc("Outbound dimensions are named by host names where /etc/hosts or DNS has them; until then by address."),
     // Netdata's default is `no`; the specification says that charts use the names of `/etc/services`.
     row(VIEWER, "resolve service names", "yes")
         .takes(switch(|config| &mut config.network_viewer.resolve_service_names))
         .doc("Ports are shown by their names in `/etc/services` and in `[service name]`."),
     row(VIEWER, "ports", "*")
         .takes(Kind::Words(|config| &mut config.network_viewer.ports))
-        .doc("Destination ports: numbers, ranges, service names; `!` before a word denies, `*` is all."),
+        .doc(
+            "Destination ports, of this host for inbound traffic: numbers, ranges, service names; `!` before a word denies, `*` is all.",
+        ),
     row(VIEWER, "hostnames", "*")
         .takes(Kind::Words(|config| &mut config.network_viewer.hostnames))
-        .doc("Host names as simple patterns; `!` before a pattern denies."),
+        .doc(
+            "Host names of outbound peers as simple patterns; `!` before a pattern denies. Peers without a name pass, and all do while \
+             `resolve hostname ips` is off.",
+        ),
     row(VIEWER, "ips", PRIVATE_NETWORKS)
         .takes(Kind::Words(|config| &mut config.network_viewer.ips))
-        .doc("Destination addresses: single, `first-last` or CIDR; `!` before a word denies, `*` is all."),
+        .doc(
+            "Addresses of outbound peers: single, `first-last` or CIDR; `!` before a word denies, `*` is all. Inbound traffic is added up \
+             by port, without addresses.",
+        ),
     no_effect(GLOBAL, "cgroups", "there are no charts for cgroups"),
     no_effect(GLOBAL, "lifetime", "workers run as long as the plugin"),
     no_effect(GLOBAL, "maps per core", "tables are always split by CPU where the kernel can"),

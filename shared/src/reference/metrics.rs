@@ -1,7 +1,8 @@
 //! What is counted and where it is drawn.
 
 use super::{code, head, headings, line, mode};
-use crate::table::{Chart, Counter, Event, Mode, Table};
+use crate::snapshot::Direction;
+use crate::table::{Chart, Counter, Event, FlowValue, FlowsOf, Mode, Table};
 
 /// Every counter and every chart of `tables`.
 pub fn markdown(tables: &[Table]) -> String {
@@ -12,6 +13,7 @@ pub fn markdown(tables: &[Table]) -> String {
         table.events.iter().for_each(|event| text.push_str(&of_event(event)));
         text.push_str(&format!("\n## Charts of the module `{}`\n\n", table.module));
         text.push_str(&charts(table));
+        text.push_str(&filtered(table));
         text.push_str(&losses(table));
     }
     text
@@ -85,7 +87,7 @@ fn charts(table: &Table) -> String {
             unit(table, chart),
             &chart.family,
             &chart.priority.to_string(),
-            if of_groups(table, chart).is_some() { "stacked" } else { "line" },
+            if is_stacked(table, chart) { "stacked" } else { "line" },
             mode(mode_of(table, chart)),
             &dimensions(table, chart),
         ]));
@@ -93,9 +95,13 @@ fn charts(table: &Table) -> String {
     text
 }
 
-/// The counter that a chart shows for each application group; `None` for a chart of the system.
-fn of_groups<'a>(table: &'a Table, chart: &Chart) -> Option<&'a Counter> {
-    table.counters().find(|counter| counter.apps.as_ref() == Some(&chart.id))
+/// The counters that a chart adds up for each application group; none for a chart of the system.
+fn of_groups<'a>(table: &'a Table, chart: &'a Chart) -> impl Iterator<Item = &'a Counter> {
+    table.counters().filter(|counter| counter.apps.as_ref() == Some(&chart.id))
+}
+
+fn is_stacked(table: &Table, chart: &Chart) -> bool {
+    chart.flows.is_some() || of_groups(table, chart).next().is_some()
 }
 
 /// Counters that are dimensions of a chart of the system.
@@ -105,7 +111,7 @@ fn of_system<'a>(table: &'a Table, chart: &'a Chart) -> impl Iterator<Item = &'a
 }
 
 fn unit<'a>(table: &'a Table, chart: &'a Chart) -> &'a str {
-    let counted = || of_system(table, chart).next().or_else(|| of_groups(table, chart));
+    let counted = || of_system(table, chart).chain(of_groups(table, chart)).next();
     chart.unit.as_deref().or_else(|| counted().map(|counter| counter.unit.as_str())).unwrap_or("-")
 }
 
@@ -117,7 +123,10 @@ fn mode_of(table: &Table, chart: &Chart) -> Mode {
     let counted =
         of_system(table, chart).chain(of_groups(table, chart)).any(|counter| both(Some(counter.mode)));
     let mut differences = chart.differences.iter();
-    if counted || differences.any(|row| both(of_counter(&row.of)) && both(of_counter(&row.less))) {
+    if chart.flows.is_some()
+        || counted
+        || differences.any(|row| both(of_counter(&row.of)) && both(of_counter(&row.less)))
+    {
         Mode::Both
     } else {
         Mode::Return
@@ -125,8 +134,13 @@ fn mode_of(table: &Table, chart: &Chart) -> Mode {
 }
 
 fn dimensions(table: &Table, chart: &Chart) -> String {
-    if let Some(counter) = of_groups(table, chart) {
-        return format!("one for each group, of `{}`", counter.name);
+    if let Some(flows) = chart.flows {
+        return of_flows(flows).to_owned();
+    }
+    let names: Vec<String> = of_groups(table, chart).map(|counter| code([counter.name.as_str()])).collect();
+    if !names.is_empty() {
+        let sign = if chart.negative { ", drawn below zero" } else { "" };
+        return format!("one for each group, of {}{sign}", names.join(" + "));
     }
     let counters = of_system(table, chart).filter_map(|counter| {
         let place = counter.chart.as_ref()?;
@@ -139,15 +153,54 @@ fn dimensions(table: &Table, chart: &Chart) -> String {
     counters.chain(differences).collect::<Vec<_>>().join(", ")
 }
 
+fn of_flows(flows: FlowsOf) -> &'static str {
+    match (flows.direction, flows.value) {
+        (_, FlowValue::Retransmits) => "one for each peer, `SERVICE:PROTOCOL:HOST`, and `other:ALL:other`",
+        (Direction::Outbound, _) => {
+            "two for each peer, `SERVICE:PROTOCOL:HOST_sent` (drawn below zero) and `…_recv`, and two of `other:ALL:other`"
+        }
+        (Direction::Inbound, _) => {
+            "two for each port, `SERVICE:PROTOCOL_sent` (drawn below zero) and `…_recv`, and two of `other:ALL`"
+        }
+    }
+}
+
+/// The chart of the traffic that no chart of flows shows (supervisor/src/viewer/charts.rs); it has no row in the tables.
+fn filtered(table: &Table) -> String {
+    if !table.has_flows() {
+        return String::new();
+    }
+    format!(
+        "\nBeside these, `{FILTERED_ID}` (\"{FILTERED_TITLE}\", {FILTERED_UNIT}, family {FILTERED_FAMILY}, priority \
+         {FILTERED_PRIORITY}, stacked, both modes) shows what `ports`, `ips` and `hostnames` leave out: `outbound_sent` and \
+         `inbound_sent` (drawn below zero), `outbound_recv`, `inbound_recv`. All peers, all ports, the `other`s and this together are \
+         the bytes of `ebpf.tcp_bandwidth` and `ebpf.udp_bandwidth`.\n"
+    )
+}
+
+/// The chart of filtered traffic, as the supervisor draws it.
+pub const FILTERED_ID: &str = "ebpf.network_filtered";
+/// Its title.
+pub const FILTERED_TITLE: &str = "Traffic that the filters leave out";
+/// Its unit.
+pub const FILTERED_UNIT: &str = "bytes/s";
+/// Its family.
+pub const FILTERED_FAMILY: &str = "Network connections";
+/// Its priority: below the charts that it completes.
+pub const FILTERED_PRIORITY: u32 = 21086;
+
 /// The chart that every module has of its own losses (supervisor/src/chart.rs); it has no row in the tables.
 fn losses(table: &Table) -> String {
     format!(
         "\nBeside these, `ebpf.{}_missed` (\"{LOSSES_TITLE}\", {LOSSES_UNIT}, family {LOSSES_FAMILY}, priority \
          {LOSSES_PRIORITY}, line, both modes) shows what was lost. All zero is the normal state:\n\n{}",
         table.module,
-        LOSSES.iter().fold(headings(["dimension (name)", "counts"]), |text, (id, name, counts)| {
-            text + &line([&format!("`{id}` ({name})"), counts])
-        })
+        LOSSES
+            .iter()
+            .filter(|(id, ..)| *id != "no_flow" || table.has_flows())
+            .fold(headings(["dimension (name)", "counts"]), |text, (id, name, counts)| {
+                text + &line([&format!("`{id}` ({name})"), counts])
+            })
     )
 }
 
@@ -160,7 +213,7 @@ pub const LOSSES_FAMILY: &str = "Plugin";
 /// Its priority.
 pub const LOSSES_PRIORITY: u32 = 21900;
 /// Its dimensions: id, name, what each counts.
-pub const LOSSES: [(&str, &str, &str); 4] = [
+pub const LOSSES: [(&str, &str, &str); 5] = [
     (
         "no_row",
         "in no application",
@@ -183,16 +236,26 @@ pub const LOSSES: [(&str, &str, &str); 4] = [
         "detail unreadable",
         "Details of an event in memory that could not be read, such as the flags of a clone3 call with a bad address.",
     ),
+    (
+        "no_flow",
+        "peer unknown",
+        "Transfers counted with an unknown peer, because the table of flows was full: right in all totals, `other` in the charts of \
+         peers and ports.",
+    ),
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::MODULES;
 
     #[test]
     fn every_counter_and_every_chart_is_there() {
-        let table = Table::of("process").unwrap();
-        let text = markdown(std::slice::from_ref(&table));
+        MODULES.iter().for_each(|module| is_complete(&Table::of(module).unwrap()));
+    }
+
+    fn is_complete(table: &Table) {
+        let text = markdown(std::slice::from_ref(table));
         for counter in table.counters() {
             assert!(
                 text.contains(&format!("\n| `{}` | {}", counter.name, counter.means)),
@@ -207,6 +270,9 @@ mod tests {
                 chart.id
             );
         }
+        assert!(!text.contains("|  |"), "a chart without dimensions: {text}");
+        assert_eq!(text.contains(FILTERED_ID), table.has_flows());
+        assert_eq!(text.contains("peer unknown"), table.has_flows());
         assert!(!text.contains("| - | - | - |"), "a chart without dimensions: {text}");
     }
 
