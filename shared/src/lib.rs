@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod apps;
+pub mod canary;
 pub mod config;
 pub mod diagnostic;
 pub mod filter;

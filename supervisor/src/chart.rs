@@ -75,6 +75,7 @@ enum Source {
     Missed(Loss),
     /// Not from the totals: whoever made the dimension gave it its value.
     Given,
+    Canary(fn((u64, u64)) -> u64),
 }
 
 /// One kind of loss.
@@ -110,6 +111,7 @@ impl Dimension {
                 slots.iter().fold(0, |sum: u64, slot| sum.wrapping_add(totals.group(*group, *slot)))
             }
             Source::Missed(count) => count(&totals.missed()),
+            Source::Canary(pick) => pick(totals.canary()),
             // Kept as a running total like the others, so that what it grew by is that of one interval.
             Source::Difference(of, less) => totals.system(*of).wrapping_sub(totals.system(*less)),
             Source::Given => return,
@@ -120,9 +122,9 @@ impl Dimension {
 
     /// What is printed: the total of a counter, the last interval of a difference.
     pub fn printed(&self) -> i64 {
-        match self.algorithm {
-            Algorithm::Incremental => self.value.cast_signed(),
-            Algorithm::Absolute => self.grown,
+        match (self.algorithm, &self.source) {
+            (Algorithm::Incremental, _) | (_, Source::Canary(_)) => self.value.cast_signed(),
+            (Algorithm::Absolute, _) => self.grown,
         }
     }
 
@@ -165,6 +167,9 @@ impl Charts {
             }
         }
         charts.push(table, &losses(table), Shape::Line, loss_dimensions(table), None);
+        if !shared::canary::deeds(&table.module).is_empty() {
+            charts.push(table, &canary(table), Shape::Line, canary_dimensions(), None);
+        }
         if !apps {
             return charts;
         }
@@ -292,6 +297,24 @@ fn loss_dimensions(table: &Table) -> Vec<Dimension> {
         Dimension::new(id, name, Algorithm::Incremental, Source::Missed(count))
     };
     counts.into_iter().filter(exists).map(dimension).collect()
+}
+
+/// The other chart of our own: whether a known number of operations is counted (`canary.rs`).
+fn canary(table: &Table) -> Heading {
+    Heading {
+        id: format!("ebpf.{}_canary", table.module),
+        title: "Operations of our own, done and counted".to_owned(),
+        priority: 21901,
+        unit: Some("operations".to_owned()),
+        ..losses(table)
+    }
+}
+
+fn canary_dimensions() -> Vec<Dimension> {
+    vec![
+        Dimension::new("done", "", Algorithm::Absolute, Source::Canary(|(done, _)| done)),
+        Dimension::new("counted", "", Algorithm::Absolute, Source::Canary(|(_, counted)| counted)),
+    ]
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The command line: what Netdata passes, what people type.
 
+use std::path::PathBuf;
+
 use clap::{ArgAction, Parser};
 use shared::config::Overrides;
 
@@ -21,13 +23,23 @@ pub struct Cli {
     #[arg(long)]
     pub once: bool,
 
-    /// Tell what works on this host, why not and how to fix it, then end; the exit code is 0 where the plugin can run
+    /// Tell what works on this host, why not and how to fix it, then end.
+    ///
+    /// Exit codes: 0 everything is counted, 10 something is not, 20 a program cannot run, 30 none can, 64 wrong usage
     #[arg(long, conflicts_with = "once")]
     pub check: bool,
 
-    /// With --check: print only what is wrong
+    /// With --check: print only what is wrong; nothing at all when all is well
     #[arg(short, long, requires = "check")]
     pub quiet: bool,
+
+    /// With --check: write the facts about this host to FILE, for another host to judge
+    #[arg(long, value_name = "FILE", requires = "check")]
+    pub save_facts: Option<PathBuf>,
+
+    /// With --check: judge the facts in FILE instead of this host's; nothing is tried
+    #[arg(long, value_name = "FILE", requires = "check")]
+    pub facts: Option<PathBuf>,
 
     /// With --once or --check: as JSON
     #[arg(long)]

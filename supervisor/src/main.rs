@@ -3,6 +3,7 @@
 //! Loads no eBPF and needs no privilege of its own; workers do. Standard output carries the protocol and nothing else.
 #![forbid(unsafe_code)]
 
+mod canary;
 mod chart;
 mod check;
 mod cli;
@@ -22,6 +23,7 @@ mod worker;
 use std::io::{BufWriter, IsTerminal, Stdout, Write, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -30,10 +32,11 @@ use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use shared::apps::{AppsGroups, ProcessTable};
 use shared::config::{self, Config, ConfigDirs, Loaded};
-use shared::host::{self, Grade, HostFacts};
+use shared::host::{self, HostFacts};
 use shared::table::{MODULES, Table};
 use shared::wire::StartOrder;
 
+use check::Report;
 use cli::Cli;
 use module::Module;
 use output::{Once, Terminal, WHOLE_INTERVAL};
@@ -41,13 +44,24 @@ use protocol::Protocol;
 use supervise::{Output, Supervisor};
 use viewer::{Servers, Viewer};
 
+/// Wrong usage, as in sysexits.h.
+const EX_USAGE: u8 = 64;
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            // Help and version are no errors.
+            return if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
     match run(&cli) {
         Ok(code) => code,
         Err(error) => {
             log::error(format!("{error:#}"));
-            ExitCode::FAILURE
+            // A file that was named on the command line and cannot be used.
+            if cli.facts.is_some() { ExitCode::from(EX_USAGE) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -65,28 +79,37 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         print(&config::render(&loaded.values))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let facts = facts::gather(&loaded.config.btf_path);
     let reject_list = reject_list(&dirs);
-    let rejected = host::rejected_by(&reject_list, &facts.version_text);
-    if cli.check {
-        return check(cli, &dirs, &loaded.config, host::findings(&facts, rejected), rejected.is_some());
+    if let Some(file) = &cli.facts {
+        let facts = check::read_facts(file)?;
+        let findings = host::findings(&facts, host::rejected_by(&reject_list, &facts.version_text));
+        return tell(cli, &Report::new("facts", &facts, findings, Vec::new()));
     }
-    if let Some(problem) = hopeless(&facts, rejected) {
-        log::error(problem);
+    let facts = facts::gather(&loaded.config.btf_path);
+    if let Some(file) = &cli.save_facts {
+        check::save_facts(file, &facts)?;
+    }
+    let findings = host::findings(&facts, host::rejected_by(&reject_list, &facts.version_text));
+    if cli.check {
+        return check(cli, &dirs, &loaded.config, &facts, findings);
+    }
+    if let Some(finding) = host::hopeless(&findings) {
+        log::error(format!("{}: {}; {}; {}", finding.subject, finding.evidence, finding.cause, finding.fix));
         // The agent must not start it again and again: nothing changes before somebody acts.
         print("DISABLE\n")?;
         return Ok(ExitCode::FAILURE);
     }
+    let facts = Arc::new(facts);
     let _mark = instance::mark();
     let update_every = Duration::from_secs(u64::from(update_every_s(cli, &loaded.config)));
     let out = BufWriter::new(stdout());
     if cli.once {
-        supervise(cli, &dirs, &loaded, update_every, Once::new(out, cli.json))
+        supervise(cli, &dirs, &loaded, update_every, facts, Once::new(out, cli.json))
     } else if stdout().is_terminal() {
-        supervise(cli, &dirs, &loaded, update_every, Terminal::new(out))
+        supervise(cli, &dirs, &loaded, update_every, facts, Terminal::new(out))
     } else {
         let protocol: Protocol<BufWriter<Stdout>> = Protocol::new(out, update_every.as_secs() as u32);
-        supervise(cli, &dirs, &loaded, update_every, protocol)
+        supervise(cli, &dirs, &loaded, update_every, facts, protocol)
     }
 }
 
@@ -122,47 +145,38 @@ fn reject_list(dirs: &ConfigDirs) -> String {
     found.unwrap_or_else(|| host::REJECTED_KERNELS.to_owned())
 }
 
-/// Why no worker could ever do anything here, if so.
-fn hopeless(facts: &HostFacts, rejected: Option<&str>) -> Option<String> {
-    let findings = host::findings(facts, rejected);
-    let fatal = |finding: &&host::Finding| {
-        finding.grade == Grade::Bad && (finding.subject == "privileges" || finding.subject == "kernel")
-    };
-    findings
-        .iter()
-        .find(fatal)
-        .map(|finding| format!("{}: {}; {}", finding.subject, finding.text, finding.fix))
-}
-
 /// Tells what works here, by trying. A kernel that is known to break is not tried.
 fn check(
     cli: &Cli,
     dirs: &ConfigDirs,
     config: &Config,
+    facts: &HostFacts,
     findings: Vec<host::Finding>,
-    rejected: bool,
 ) -> Result<ExitCode> {
     let (sender, events) = channel();
     events::watch_signals(sender.clone()).context("cannot watch for signals")?;
     let program = worker_program()?;
-    let mut trials = Vec::new();
-    if !rejected {
+    let mut programs = Vec::new();
+    if !findings.iter().any(|finding| finding.id == "kernel.rejected") {
         for (table, hook_overrides) in tables(dirs, config)? {
             let order = start_order(config, hook_overrides, true);
-            let trial = check::try_module(&program, &table.worker, &order, &sender, &events)?;
-            trials.push((table.module, trial));
+            let trial = check::try_module(&program, &table, &order, &sender, &events)?;
+            programs.push(check::Program::tried(&table, config.load_mode, config.apps, trial, facts));
         }
     }
-    let report = check::Report::new(findings, trials);
+    tell(cli, &Report::new("tried", facts, findings, programs))
+}
+
+/// Prints a report; its verdict is the exit code.
+fn tell(cli: &Cli, report: &Report) -> Result<ExitCode> {
+    let colour = stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let text = if cli.json {
-        serde_json::to_string_pretty(&report)?
-            + "
-"
+        serde_json::to_string_pretty(report)? + "\n"
     } else {
-        report.text(cli.quiet)
+        report.text(check::Style { colour, quiet: cli.quiet })
     };
     print(&text)?;
-    Ok(if report.can_run { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(ExitCode::from(report.exit_code))
 }
 
 fn supervise(
@@ -170,6 +184,7 @@ fn supervise(
     dirs: &ConfigDirs,
     loaded: &Loaded,
     update_every: Duration,
+    facts: Arc<HostFacts>,
     output: impl Output,
 ) -> Result<ExitCode> {
     let (sender, events) = channel();
@@ -184,7 +199,7 @@ fn supervise(
         let (table, hook_overrides) = table;
         let shows_flows = table.has_flows() && loaded.config.programs.network_connections;
         let order = start_order(&loaded.config, hook_overrides, command_lines);
-        let mut module = Module::start(table, order, groups, &program, &sender)?;
+        let mut module = Module::start(table, order, groups, &program, &sender, facts.clone())?;
         module.expect_groups(&running);
         if shows_flows {
             module.show_flows(viewer(loaded));

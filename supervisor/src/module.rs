@@ -1,14 +1,18 @@
 //! One module in the supervisor: its worker, what it has counted, and its charts.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 use shared::apps::ProcessTable;
+use shared::host::{HostFacts, explain_text};
+use shared::snapshot::Snapshot;
 use shared::table::Table;
 use shared::wire::{self, LogLevel, Plan, PlannedEvent, StartOrder, ToSupervisor, ToWorker};
 
+use crate::canary::Canary;
 use crate::chart::{Chart, Charts};
 use crate::events::Event;
 use crate::log;
@@ -28,6 +32,12 @@ pub struct Module {
     viewer: Option<Viewer>,
     /// There are totals that are not drawn yet.
     fresh: bool,
+    /// Looks whether everything is counted, after each attachment and hourly.
+    canary: Option<Canary>,
+    /// What was found on this host: for the causes of failures.
+    facts: Arc<HostFacts>,
+    /// The worker's program, which is the canary's, too.
+    program: PathBuf,
 }
 
 impl Module {
@@ -38,10 +48,22 @@ impl Module {
         groups: usize,
         program: &Path,
         events: &Sender<Event>,
+        facts: Arc<HostFacts>,
     ) -> Result<Self> {
         let worker = Worker::start(program, &table.worker, next_number(), 0, events.clone())?;
         let totals = Totals::new(table.counters().count(), groups);
-        Ok(Module { table, order, worker, totals, charts: None, viewer: None, fresh: false })
+        Ok(Module {
+            table,
+            order,
+            worker,
+            totals,
+            charts: None,
+            viewer: None,
+            fresh: false,
+            canary: None,
+            facts,
+            program: program.to_owned(),
+        })
     }
 
     /// The module's name.
@@ -64,9 +86,11 @@ impl Module {
         self.viewer = Some(viewer);
     }
 
-    /// Whether its worker is still loading for the first time.
+    /// Whether its worker is still loading for the first time, or its first canary is in the air.
     pub fn is_starting(&self) -> bool {
-        matches!(self.worker.state, State::Starting { .. }) && self.worker.failures_in_a_row() == 0
+        self.worker.failures_in_a_row() == 0
+            && (matches!(self.worker.state, State::Starting { .. })
+                || self.canary.as_ref().is_some_and(Canary::is_under_way))
     }
 
     /// Whether it owes a snapshot.
@@ -87,6 +111,8 @@ impl Module {
         if !matches!(self.worker.state, State::Ready { collecting: false }) {
             return;
         }
+        // If one is started now, this epoch ends before its deeds.
+        self.start_canary();
         let order = ToWorker::Collect { tick, merged_epoch: self.totals.merged_epoch() };
         if self.worker.send(&order).is_ok() {
             self.worker.state = State::Ready { collecting: true };
@@ -101,20 +127,33 @@ impl Module {
                 Ok(true)
             }
             ToSupervisor::Snapshot(snapshot) if self.is_collecting() => {
-                if self.totals.merge(&snapshot, processes)? {
+                let is_new = self.totals.merge(&snapshot, processes)?;
+                if is_new {
                     self.fresh = true;
                     if let Some(viewer) = &mut self.viewer {
                         viewer.add(&snapshot.flows, snapshot.taken_at_ns);
                     }
                 }
                 self.worker.delivered();
+                if is_new {
+                    self.look_for_canary(&snapshot);
+                }
+                Ok(false)
+            }
+            ToSupervisor::Log { level: LogLevel::Info, text } => {
+                log::line(LogLevel::Info, self.name(), text);
                 Ok(false)
             }
             ToSupervisor::Log { level, text } => {
-                log::line(level, self.name(), text);
+                let why =
+                    explain_text(&text, &self.facts).map(|told| format!("; {}; {}", told.cause, told.fix));
+                log::line(level, self.name(), text + &why.unwrap_or_default());
                 Ok(false)
             }
-            ToSupervisor::Failed { stage, cause, hint } => bail!("{stage} failed: {cause}; {hint}"),
+            ToSupervisor::Failed { stage, cause, hint } => match explain_text(&cause, &self.facts) {
+                Some(told) => bail!("{stage} failed: {cause}; {}; {}", told.cause, told.fix),
+                None => bail!("{stage} failed: {cause}; {hint}"),
+            },
             message => bail!("a message out of turn: {}", kind(&message)),
         }
     }
@@ -140,6 +179,39 @@ impl Module {
                 viewer.announce(&self.table, self.order.load_mode, plan);
             }
         }
+        let (mode, apps) = (self.order.load_mode, self.order.apps);
+        self.canary = Some(Canary::new(&self.table, plan, mode, apps));
+        // At once, so that its deeds are behind us when the first interval begins.
+        self.collect(0);
+    }
+
+    /// Starts a canary if it is time for one.
+    fn start_canary(&mut self) {
+        let Some(canary) = self.canary.as_mut().filter(|canary| canary.is_due()) else { return };
+        if let Err(error) = canary.start(&self.program) {
+            log::line(LogLevel::Warning, self.name(), format!("no canary: {error:#}"));
+        }
+    }
+
+    fn look_for_canary(&mut self, snapshot: &Snapshot) {
+        let Some(canary) = &mut self.canary else { return };
+        let (observed, outcome) = (canary.observe(snapshot), canary.outcome());
+        match observed {
+            Ok(true) => self.collect(0),
+            Ok(false) => {}
+            Err(error) => log::line(LogLevel::Warning, self.name(), format!("no canary: {error:#}")),
+        }
+        let Some(outcome) = outcome else { return };
+        let (done, counted) = outcome.operations();
+        self.totals.set_canary(done, counted);
+        let wrong = outcome.wrong();
+        if wrong.is_empty() {
+            let text = format!("canary: {counted} of {done} operations of our own were counted");
+            log::line(LogLevel::Info, self.name(), text);
+        } else {
+            let text = format!("canary: {}; run `ebpf.plugin --check`", wrong.join(", "));
+            log::line(LogLevel::Warning, self.name(), text);
+        }
     }
 
     /// The worker's channel is closed, or the worker must end: buries it. The next one starts later.
@@ -147,6 +219,7 @@ impl Module {
         if matches!(self.worker.state, State::BackingOff { .. }) {
             return; // buried already, when it said why
         }
+        self.canary = None;
         let end = self.worker.bury();
         log::line(
             LogLevel::Error,

@@ -40,6 +40,8 @@ pub struct Totals {
     /// Groups that were ever charged with anything.
     seen: Vec<bool>,
     missed: Missed,
+    /// Operations that the last canary did, and that were counted.
+    canary: (u64, u64),
     merged_epoch: u64,
     assigned: Vec<shared::apps::GroupId>,
 }
@@ -53,6 +55,7 @@ impl Totals {
             groups: vec![0; counters * groups],
             seen: vec![false; groups],
             missed: Missed::default(),
+            canary: (0, 0),
             merged_epoch: 0,
             assigned: Vec::new(),
         }
@@ -61,6 +64,16 @@ impl Totals {
     /// A new worker counts its epochs from 1 again.
     pub fn worker_replaced(&mut self) {
         self.merged_epoch = 0;
+    }
+
+    /// The last canary did `done` operations, of which `counted` were counted.
+    pub fn set_canary(&mut self, done: u64, counted: u64) {
+        self.canary = (done, counted);
+    }
+
+    /// What the last canary did, and what of it was counted.
+    pub fn canary(&self) -> (u64, u64) {
+        self.canary
     }
 
     /// The newest epoch that is in the totals.

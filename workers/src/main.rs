@@ -4,6 +4,7 @@
 //! `Collect` with the epoch that it closes. Ends with its supervisor, whatever ended that.
 
 mod bpf;
+mod canary;
 mod channel;
 mod drain;
 mod flows;
@@ -34,6 +35,11 @@ use quiescence::Quiescence;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
+    if let [_, word, module] = arguments.as_slice()
+        && word == "canary"
+    {
+        return if canary::run(module).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let [_, module, rendezvous, supervisor] = arguments.as_slice() else {
         eprintln!("ebpf-worker is started by the supervisor: ebpf-worker MODULE RENDEZVOUS SUPERVISOR_PID");
         return ExitCode::from(2);

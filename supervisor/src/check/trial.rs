@@ -1,0 +1,123 @@
+//! The proof: a worker attaches, counts a canary, tells what it attached, and ends.
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use shared::table::Table;
+use shared::wire::{self, Plan, StartOrder, ToSupervisor, ToWorker};
+
+use crate::canary::{Canary, Outcome};
+use crate::events::Event;
+use crate::worker::Worker;
+
+/// Longest time for a worker to load and attach; kprobes on a slow machine take some seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Longest wait for what the kernel tells late.
+const CANARY_PATIENCE: Duration = Duration::from_millis(1500);
+
+/// Between two looks at the counters.
+const PAUSE: Duration = Duration::from_millis(60);
+
+/// What a module's worker could do.
+#[derive(Debug)]
+pub enum Trial {
+    /// It attached, as the plan says; what the canary says, or why it could not be tried.
+    Attached(Plan, Result<Option<Outcome>, String>),
+    /// It could not, and why.
+    Failed(String),
+}
+
+/// Starts the worker of `table` by `order`, waits until it has attached or given up, lets a canary fly, and ends it.
+pub fn try_module(
+    program: &Path,
+    table: &Table,
+    order: &StartOrder,
+    sender: &Sender<Event>,
+    events: &Receiver<Event>,
+) -> Result<Trial> {
+    let mut worker = Worker::start(program, &table.worker, 0, 0, sender.clone())?;
+    let outcome = wait_for_plan(&mut worker, order, events)?.map(|plan| {
+        let canary = fly(&worker, program, table, order, &plan, events);
+        Trial::Attached(plan, canary.map_err(|error| format!("{error:#}")))
+    });
+    worker.stop(Duration::from_secs(2));
+    Ok(outcome.unwrap_or_else(Trial::Failed))
+}
+
+/// The worker's plan, or why there is none.
+fn wait_for_plan(
+    worker: &mut Worker,
+    order: &StartOrder,
+    events: &Receiver<Event>,
+) -> Result<Result<Plan, String>> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        worker.died_before_arriving();
+        let Ok(event) = events.recv_timeout(Duration::from_millis(100)) else { continue };
+        match event {
+            Event::Connected { orders, .. } => {
+                worker.connected(orders);
+                worker.send(&ToWorker::Start(order.clone()))?;
+            }
+            Event::Frame { bytes, .. } => match wire::decode(&bytes)? {
+                ToSupervisor::Ready(plan) => return Ok(Ok(plan)),
+                ToSupervisor::Failed { cause, .. } => return Ok(Err(cause)),
+                _ => {}
+            },
+            Event::Closed { .. } => return Ok(Err(format!("the worker ended: {}", worker.bury()))),
+            Event::Stop(reason) => return Ok(Err(reason)),
+        }
+    }
+    Ok(Err(format!("the worker has not attached within {} s", PATIENCE.as_secs())))
+}
+
+/// Closes epochs and looks for the canary in them; `None` for a module without one.
+fn fly(
+    worker: &Worker,
+    program: &Path,
+    table: &Table,
+    order: &StartOrder,
+    plan: &Plan,
+    events: &Receiver<Event>,
+) -> Result<Option<Outcome>> {
+    let mut canary = Canary::new(table, plan, order.load_mode, order.apps);
+    if !canary.is_due() {
+        return Ok(None);
+    }
+    canary.start(program)?;
+    let (deadline, mut merged_epoch) = (Instant::now() + CANARY_PATIENCE, 0);
+    let mut last = None;
+    while Instant::now() < deadline {
+        worker.send(&ToWorker::Collect { tick: merged_epoch, merged_epoch })?;
+        let Some(snapshot) = wait_for_snapshot(events)? else { break };
+        merged_epoch = snapshot.epoch;
+        let at_once = canary.observe(&snapshot)?;
+        last = canary.seen();
+        if let Some(outcome) = canary.outcome() {
+            return Ok(Some(outcome));
+        }
+        if !at_once {
+            std::thread::sleep(PAUSE);
+        }
+    }
+    Ok(last)
+}
+
+fn wait_for_snapshot(events: &Receiver<Event>) -> Result<Option<shared::snapshot::Snapshot>> {
+    loop {
+        match events.recv_timeout(CANARY_PATIENCE) {
+            Ok(Event::Frame { bytes, .. }) => match wire::decode(&bytes)? {
+                ToSupervisor::Snapshot(snapshot) => return Ok(Some(snapshot)),
+                ToSupervisor::Failed { cause, .. } => anyhow::bail!("{cause}"),
+                _ => {}
+            },
+            Ok(Event::Closed { .. }) => anyhow::bail!("the worker ended while it counted"),
+            Ok(Event::Stop(reason)) => anyhow::bail!("{reason}"),
+            Ok(Event::Connected { .. }) => {}
+            Err(_) => return Ok(None),
+        }
+    }
+}
