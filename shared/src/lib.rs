@@ -5,14 +5,18 @@
 #![forbid(unsafe_code)]
 
 pub mod apps;
+pub mod btf;
 pub mod canary;
 pub mod config;
 pub mod diagnostic;
 pub mod filter;
+pub mod forecast;
+pub mod hooks;
 pub mod host;
 pub mod pattern;
 pub mod peer;
 pub mod reference;
 pub mod snapshot;
+pub mod symbols;
 pub mod table;
 pub mod wire;

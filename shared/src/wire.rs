@@ -9,7 +9,7 @@ use crate::config::{LoadMode, Strategy, TypeFormat};
 use crate::snapshot::Snapshot;
 
 /// Raised with every change of the messages: both programs are installed together, so another version is a mixed-up installation.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// Longest frame, in bytes: 100 000 rows of 256 bytes fit.
 pub const MAX_FRAME: usize = 32 << 20;
@@ -48,6 +48,8 @@ pub enum ToWorker {
     },
     /// Detach and end.
     Shutdown,
+    /// Instead of `Start`: try every hook of the table once, tell what works, and end.
+    TryHooks(StartOrder),
 }
 
 /// What a worker needs to know before it loads.
@@ -80,6 +82,8 @@ pub enum ToSupervisor {
     Ready(Plan),
     /// An epoch.
     Snapshot(Snapshot),
+    /// Every hook that was tried.
+    Tried(Vec<TriedHook>),
     /// A line for the log.
     Log {
         /// How bad.
@@ -118,6 +122,21 @@ pub struct PlannedEvent {
     pub attached: Vec<String>,
     /// The candidates before it (or all), and why they were not used.
     pub refused: Vec<String>,
+}
+
+/// One hook of one kind of objects, and whether the kernel takes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TriedHook {
+    /// The event's name in the table.
+    pub event: String,
+    /// `rows`, `hash` or `legacy`.
+    pub objects: String,
+    /// Such as `function:release_task`.
+    pub hook: String,
+    /// `None`: could not be told.
+    pub works: Option<bool>,
+    /// Why not, or why it could not be told; empty when it works.
+    pub reason: String,
 }
 
 /// Levels of a log line: error = data is missing and somebody must act; warning = less data than asked; info = life cycle.

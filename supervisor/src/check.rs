@@ -3,32 +3,94 @@
 //! Facts and rules first, then a proof: each worker that the configuration asks for is started, attaches, and counts a canary. Changes nothing
 //! on the host.
 
-pub mod report;
+mod forecast;
+mod report;
 mod text;
 mod trial;
 
+use std::io::{IsTerminal, Read, stdout};
 use std::path::Path;
-
-pub use report::{Program, Report};
-pub use text::Style;
-pub use trial::try_module;
+use std::process::ExitCode;
+use std::sync::mpsc::channel;
 
 use anyhow::{Context, Result};
-use shared::host::{FACTS_VERSION, HostFacts};
+use shared::config::{Config, ConfigDirs};
+use shared::host::{self, FACTS_VERSION, Finding, HostFacts};
 
-/// Longest file of facts.
-const LONGEST: u64 = 16 << 20;
+use crate::cli::Cli;
+use crate::events;
+use report::{Program, Report};
+
+/// Longest file that is read for a report: a kernel's symbols are some 20 MB.
+const LONGEST: u64 = 256 << 20;
+
+/// Tells what works here, by trying. A kernel that is known to break is not tried.
+pub fn run(
+    cli: &Cli,
+    dirs: &ConfigDirs,
+    config: &Config,
+    facts: &HostFacts,
+    findings: Vec<Finding>,
+) -> Result<ExitCode> {
+    if let Some(file) = &cli.save_facts {
+        let text = serde_json::to_string_pretty(facts)? + "\n";
+        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    let (sender, events) = channel();
+    events::watch_signals(sender.clone()).context("cannot watch for signals")?;
+    let program = crate::worker_program()?;
+    let mut programs = Vec::new();
+    if !findings.iter().any(|finding| finding.id == "kernel.rejected") {
+        for (table, hook_overrides) in crate::tables(dirs, config)? {
+            let order = crate::start_order(config, hook_overrides, true);
+            let trial = trial::try_module(&program, &table, &order, &sender, &events)?;
+            let mut tried = Program::tried(&table, config.load_mode, config.apps, trial, facts);
+            if cli.hooks {
+                tried.tried_hooks = trial::try_hooks(&program, &table, &order, &sender, &events)?;
+            }
+            programs.push(tried);
+        }
+    }
+    tell(cli, &Report::new("tried", facts, findings, programs))
+}
+
+/// The report about another host or kernel, if the command line asks for one.
+pub fn elsewhere(cli: &Cli, dirs: &ConfigDirs, config: &Config, reject_list: &str) -> Result<Option<Report>> {
+    if let Some(file) = &cli.facts {
+        let facts = read_facts(file)?;
+        let findings = host::findings(&facts, host::rejected_by(reject_list, &facts.version_text));
+        return Ok(Some(Report::new("facts", &facts, findings, Vec::new())));
+    }
+    match &cli.kallsyms {
+        Some(kallsyms) => forecast::report(cli, kallsyms, dirs, config).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Prints a report; its verdict is the exit code.
+pub fn tell(cli: &Cli, report: &Report) -> Result<ExitCode> {
+    let colour = stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let text = if cli.json {
+        serde_json::to_string_pretty(report)? + "\n"
+    } else {
+        report.text(text::Style { colour, quiet: cli.quiet })
+    };
+    crate::print(&text)?;
+    Ok(ExitCode::from(report.exit_code))
+}
+
+/// The bytes of a file that somebody named.
+fn read(file: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let open = std::fs::File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
+    open.take(LONGEST).read_to_end(&mut bytes).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(bytes)
+}
 
 /// Facts that were saved on some host.
-pub fn read_facts(file: &Path) -> Result<HostFacts> {
-    use std::io::Read;
-    let mut text = String::new();
-    let open = std::fs::File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
-    open.take(LONGEST)
-        .read_to_string(&mut text)
-        .with_context(|| format!("cannot read {}", file.display()))?;
+fn read_facts(file: &Path) -> Result<HostFacts> {
     let facts: HostFacts =
-        serde_json::from_str(&text).with_context(|| format!("{} holds no facts", file.display()))?;
+        serde_json::from_slice(&read(file)?).with_context(|| format!("{} holds no facts", file.display()))?;
     anyhow::ensure!(
         facts.version == FACTS_VERSION,
         "{} has version {}, this program knows {FACTS_VERSION}",
@@ -36,10 +98,4 @@ pub fn read_facts(file: &Path) -> Result<HostFacts> {
         facts.version
     );
     Ok(facts)
-}
-
-/// Writes facts to a file, for another host to judge.
-pub fn save_facts(file: &Path, facts: &HostFacts) -> Result<()> {
-    let text = serde_json::to_string_pretty(facts)? + "\n";
-    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }

@@ -19,6 +19,26 @@ pub struct Cli {
     #[arg(long, value_name = "N")]
     pub iterations: Option<u64>,
 
+    /// With --check: try every hook of the tables, not only those that would be used
+    #[arg(long, requires = "check")]
+    pub hooks: bool,
+
+    /// With --check: forecast for the kernel with this BTF (a file as /sys/kernel/btf/vmlinux), --kallsyms and --kernel-config
+    #[arg(long, value_name = "FILE", requires = "kallsyms")]
+    pub btf: Option<PathBuf>,
+
+    /// With --check: forecast for the kernel with these symbols (a file as /proc/kallsyms or System.map)
+    #[arg(long, value_name = "FILE", requires = "check", conflicts_with = "facts")]
+    pub kallsyms: Option<PathBuf>,
+
+    /// With --kallsyms: the kernel's configuration (a file as /boot/config-RELEASE)
+    #[arg(long, value_name = "FILE", requires = "kallsyms")]
+    pub kernel_config: Option<PathBuf>,
+
+    /// With --kallsyms: what it can trace (a file as tracefs' available_filter_functions)
+    #[arg(long, value_name = "FILE", requires = "kallsyms")]
+    pub functions: Option<PathBuf>,
+
     /// One interval for people to read, then end
     #[arg(long)]
     pub once: bool,

@@ -36,7 +36,6 @@ use shared::host::{self, HostFacts};
 use shared::table::{MODULES, Table};
 use shared::wire::StartOrder;
 
-use check::Report;
 use cli::Cli;
 use module::Module;
 use output::{Once, Terminal, WHOLE_INTERVAL};
@@ -61,7 +60,11 @@ fn main() -> ExitCode {
         Err(error) => {
             log::error(format!("{error:#}"));
             // A file that was named on the command line and cannot be used.
-            if cli.facts.is_some() { ExitCode::from(EX_USAGE) } else { ExitCode::FAILURE }
+            if cli.facts.is_some() || cli.kallsyms.is_some() {
+                ExitCode::from(EX_USAGE)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -80,18 +83,13 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let reject_list = reject_list(&dirs);
-    if let Some(file) = &cli.facts {
-        let facts = check::read_facts(file)?;
-        let findings = host::findings(&facts, host::rejected_by(&reject_list, &facts.version_text));
-        return tell(cli, &Report::new("facts", &facts, findings, Vec::new()));
+    if let Some(report) = check::elsewhere(cli, &dirs, &loaded.config, &reject_list)? {
+        return check::tell(cli, &report);
     }
     let facts = facts::gather(&loaded.config.btf_path);
-    if let Some(file) = &cli.save_facts {
-        check::save_facts(file, &facts)?;
-    }
     let findings = host::findings(&facts, host::rejected_by(&reject_list, &facts.version_text));
     if cli.check {
-        return check(cli, &dirs, &loaded.config, &facts, findings);
+        return check::run(cli, &dirs, &loaded.config, &facts, findings);
     }
     if let Some(finding) = host::hopeless(&findings) {
         log::error(format!("{}: {}; {}; {}", finding.subject, finding.evidence, finding.cause, finding.fix));
@@ -143,40 +141,6 @@ fn reject_list(dirs: &ConfigDirs) -> String {
         [&dirs.user, &dirs.stock].into_iter().flatten().map(|dir| dir.join("ebpf_kernel_reject_list.txt"));
     let found = files.into_iter().find_map(|file| std::fs::read_to_string(file).ok());
     found.unwrap_or_else(|| host::REJECTED_KERNELS.to_owned())
-}
-
-/// Tells what works here, by trying. A kernel that is known to break is not tried.
-fn check(
-    cli: &Cli,
-    dirs: &ConfigDirs,
-    config: &Config,
-    facts: &HostFacts,
-    findings: Vec<host::Finding>,
-) -> Result<ExitCode> {
-    let (sender, events) = channel();
-    events::watch_signals(sender.clone()).context("cannot watch for signals")?;
-    let program = worker_program()?;
-    let mut programs = Vec::new();
-    if !findings.iter().any(|finding| finding.id == "kernel.rejected") {
-        for (table, hook_overrides) in tables(dirs, config)? {
-            let order = start_order(config, hook_overrides, true);
-            let trial = check::try_module(&program, &table, &order, &sender, &events)?;
-            programs.push(check::Program::tried(&table, config.load_mode, config.apps, trial, facts));
-        }
-    }
-    tell(cli, &Report::new("tried", facts, findings, programs))
-}
-
-/// Prints a report; its verdict is the exit code.
-fn tell(cli: &Cli, report: &Report) -> Result<ExitCode> {
-    let colour = stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let text = if cli.json {
-        serde_json::to_string_pretty(report)? + "\n"
-    } else {
-        report.text(check::Style { colour, quiet: cli.quiet })
-    };
-    print(&text)?;
-    Ok(ExitCode::from(report.exit_code))
 }
 
 fn supervise(

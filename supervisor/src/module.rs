@@ -299,6 +299,7 @@ fn kinds(event: &PlannedEvent) -> String {
 fn kind(message: &ToSupervisor) -> &'static str {
     match message {
         ToSupervisor::Ready(_) => "Ready",
+        ToSupervisor::Tried(_) => "Tried",
         ToSupervisor::Snapshot(_) => "Snapshot",
         ToSupervisor::Log { .. } => "Log",
         ToSupervisor::Failed { .. } => "Failed",

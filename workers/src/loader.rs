@@ -3,24 +3,24 @@
 //! Nothing is decided by version number. A hook is used when the kernel takes it; else the next candidate of the table is tried.
 
 mod attach;
+mod every;
 mod facts;
 mod kprobe;
 mod offsets;
 mod perf;
-mod plan;
 mod preemption;
-mod symbols;
 
 use std::collections::HashMap;
 
 use anyhow::{Context, Result, bail};
 use aya::maps::MapData;
 use aya::{Ebpf, EbpfLoader};
-use probe_objects::Flavour;
 use shared::config::{LoadMode, Strategy, TypeFormat};
+use shared::hooks::{COUNT_FLOWS, Choices, Flavour, SHARED_EVENTS, flavours, is_wanted};
 use shared::table::Table;
 use shared::wire::{Plan, PlannedEvent, StartOrder};
 
+pub use every::try_every_hook;
 pub use facts::Facts;
 
 use crate::bpf::{self, MapHandle};
@@ -31,7 +31,6 @@ use crate::listening;
 use crate::mapping::MappedRows;
 use crate::rows::{COMMAND_LINE, CPU_ROWS, KEY, ROWS_PER_CPU, SLOTS, control, row_size};
 use kprobe::Kprobe;
-use plan::{COUNT_FLOWS, Choices, SHARED_EVENTS, flavours, is_wanted};
 
 /// The map of an object's globals that begin as zero.
 const GLOBALS: &str = ".bss";
@@ -231,7 +230,7 @@ fn load_object(
     shared_events: u32,
 ) -> Result<Ebpf> {
     let returns = order.load_mode == LoadMode::Return;
-    let bytes = probe_objects::object(&table.module, flavour, order.apps, returns)
+    let bytes = probe_objects::object(&table.module, compiled(flavour), order.apps, returns)
         .with_context(|| format!("no object of module `{}`", table.module))?;
     let mut loader = EbpfLoader::new();
     if !has_global_rows(flavour, order.apps) {
@@ -255,6 +254,15 @@ fn load_object(
     loader
         .load(bytes)
         .with_context(|| format!("cannot load the {flavour:?} object of module `{}`", table.module))
+}
+
+/// The flavour, as the compiled objects name it: those of `shared` know nothing of objects.
+fn compiled(flavour: Flavour) -> probe_objects::Flavour {
+    match flavour {
+        Flavour::Rows => probe_objects::Flavour::Rows,
+        Flavour::Hash => probe_objects::Flavour::Hash,
+        Flavour::Legacy => probe_objects::Flavour::Legacy,
+    }
 }
 
 /// Whether the CPUs' rows are a global of the object.

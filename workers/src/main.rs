@@ -26,7 +26,7 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::getppid;
 use shared::table::Table;
-use shared::wire::{LogLevel, Plan, StartOrder, ToSupervisor, ToWorker};
+use shared::wire::{LogLevel, Plan, StartOrder, ToSupervisor, ToWorker, TriedHook};
 
 use channel::Channel;
 use drain::Drain;
@@ -54,6 +54,9 @@ fn run(module: &str, rendezvous: &str, supervisor: &str) -> Result<()> {
     let Some(order) = channel.next_order()? else {
         return Ok(());
     };
+    if let ToWorker::TryHooks(order) = &order {
+        return channel.send(&ToSupervisor::Tried(try_hooks(module, order)?));
+    }
     let ToWorker::Start(order) = order else { bail!("the first order must be to start") };
     let outcome = match start(module, &order) {
         Ok((table, loaded, drain)) => {
@@ -93,6 +96,16 @@ fn start(module: &str, order: &StartOrder) -> Result<(Table, Loaded, Drain)> {
     Ok((table, loaded, drain))
 }
 
+/// For `--check --hooks`.
+fn try_hooks(module: &str, order: &StartOrder) -> Result<Vec<TriedHook>> {
+    let mut table = Table::of_worker(module)?;
+    if let Some(text) = &order.hook_overrides {
+        table.replace_hooks(text)?;
+    }
+    let facts = Facts::gather(&order.btf_path)?;
+    Ok(loader::try_every_hook(&table, order, &facts))
+}
+
 fn serve(channel: &Channel, table: &Table, loaded: Loaded, mut drain: Drain) -> Result<()> {
     report_losses(channel, table, &loaded.plan)?;
     if loaded.may_lose_returns_silently() {
@@ -124,7 +137,7 @@ fn serve(channel: &Channel, table: &Table, loaded: Loaded, mut drain: Drain) -> 
                 channel.send(&ToSupervisor::Snapshot(snapshot))?;
             }
             ToWorker::Shutdown => break,
-            ToWorker::Start(_) => bail!("an order to start, after the start"),
+            ToWorker::Start(_) | ToWorker::TryHooks(_) => bail!("an order to start, after the start"),
         }
     }
     Ok(())

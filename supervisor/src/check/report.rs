@@ -4,7 +4,7 @@ use serde::Serialize;
 use shared::config::LoadMode;
 use shared::host::{Explanation, Finding, Grade, HostFacts, State, explain_text};
 use shared::table::Table;
-use shared::wire::{Plan, PlannedEvent};
+use shared::wire::{Plan, PlannedEvent, TriedHook};
 
 use super::trial::Trial;
 use crate::canary::Outcome;
@@ -82,6 +82,9 @@ pub struct Program {
     pub events: Vec<EventVerdict>,
     /// Whether a known number of operations came out.
     pub canary: CanaryVerdict,
+    /// Every hook, with `--hooks` and in forecasts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tried_hooks: Vec<TriedHook>,
 }
 
 /// How much of a program works.
@@ -235,6 +238,7 @@ impl Program {
             charts: charts(table, mode, apps, plan),
             events,
             canary,
+            tried_hooks: Vec::new(),
         }
     }
 }

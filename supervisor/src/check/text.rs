@@ -107,7 +107,23 @@ fn write_program(out: &mut String, program: &Program, style: Style) -> fmt::Resu
     )?;
     write_events(out, program, style)?;
     write_charts(out, program, style)?;
+    write_hooks(out, program, style)?;
     write_canary(out, program, style)
+}
+
+fn write_hooks(out: &mut String, program: &Program, style: Style) -> fmt::Result {
+    if style.quiet {
+        return Ok(());
+    }
+    for hook in &program.tried_hooks {
+        let word = match hook.works {
+            Some(true) => mark("yes", GREEN, style),
+            Some(false) => mark("no", YELLOW, style),
+            None => mark("?", YELLOW, style),
+        };
+        writeln!(out, "  {word}{:<14} {:<7} {} {}", hook.event, hook.objects, hook.hook, hook.reason)?;
+    }
+    Ok(())
 }
 
 fn write_events(out: &mut String, program: &Program, style: Style) -> fmt::Result {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use shared::table::Table;
-use shared::wire::{self, Plan, StartOrder, ToSupervisor, ToWorker};
+use shared::wire::{self, Plan, StartOrder, ToSupervisor, ToWorker, TriedHook};
 
 use crate::canary::{Canary, Outcome};
 use crate::events::Event;
@@ -30,6 +30,26 @@ pub enum Trial {
     Failed(String),
 }
 
+/// A number for each worker, so that what one left in the queue is not taken for the next one's.
+fn next_number() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The next event of this worker, or one that is of no worker; `None` when there is none for a while.
+fn next_event(events: &Receiver<Event>, number: u64, patience: Duration) -> Option<Event> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let event = events.recv_timeout(deadline.checked_duration_since(Instant::now())?).ok()?;
+        match &event {
+            Event::Connected { worker, .. } | Event::Frame { worker, .. } | Event::Closed { worker }
+                if *worker != number => {}
+            _ => return Some(event),
+        }
+    }
+}
+
 /// Starts the worker of `table` by `order`, waits until it has attached or given up, lets a canary fly, and ends it.
 pub fn try_module(
     program: &Path,
@@ -38,13 +58,44 @@ pub fn try_module(
     sender: &Sender<Event>,
     events: &Receiver<Event>,
 ) -> Result<Trial> {
-    let mut worker = Worker::start(program, &table.worker, 0, 0, sender.clone())?;
+    let mut worker = Worker::start(program, &table.worker, next_number(), 0, sender.clone())?;
     let outcome = wait_for_plan(&mut worker, order, events)?.map(|plan| {
         let canary = fly(&worker, program, table, order, &plan, events);
         Trial::Attached(plan, canary.map_err(|error| format!("{error:#}")))
     });
     worker.stop(Duration::from_secs(2));
     Ok(outcome.unwrap_or_else(Trial::Failed))
+}
+
+/// Starts a worker of `table` that only tries every hook.
+pub fn try_hooks(
+    program: &Path,
+    table: &Table,
+    order: &StartOrder,
+    sender: &Sender<Event>,
+    events: &Receiver<Event>,
+) -> Result<Vec<TriedHook>> {
+    let mut worker = Worker::start(program, &table.worker, next_number(), 0, sender.clone())?;
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        worker.died_before_arriving();
+        match next_event(events, worker.number, Duration::from_millis(100)) {
+            Some(Event::Connected { orders, .. }) => {
+                worker.connected(orders);
+                worker.send(&ToWorker::TryHooks(order.clone()))?;
+            }
+            Some(Event::Frame { bytes, .. }) => {
+                if let ToSupervisor::Tried(tried) = wire::decode(&bytes)? {
+                    worker.stop(Duration::from_secs(5));
+                    return Ok(tried);
+                }
+            }
+            Some(Event::Closed { .. }) => anyhow::bail!("the worker ended: {}", worker.bury()),
+            Some(Event::Stop(reason)) => anyhow::bail!("{reason}"),
+            None => {}
+        }
+    }
+    anyhow::bail!("the worker has not tried its hooks within {} s", PATIENCE.as_secs())
 }
 
 /// The worker's plan, or why there is none.
@@ -56,7 +107,7 @@ fn wait_for_plan(
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         worker.died_before_arriving();
-        let Ok(event) = events.recv_timeout(Duration::from_millis(100)) else { continue };
+        let Some(event) = next_event(events, worker.number, Duration::from_millis(100)) else { continue };
         match event {
             Event::Connected { orders, .. } => {
                 worker.connected(orders);
@@ -92,7 +143,7 @@ fn fly(
     let mut last = None;
     while Instant::now() < deadline {
         worker.send(&ToWorker::Collect { tick: merged_epoch, merged_epoch })?;
-        let Some(snapshot) = wait_for_snapshot(events)? else { break };
+        let Some(snapshot) = wait_for_snapshot(events, worker.number)? else { break };
         merged_epoch = snapshot.epoch;
         let at_once = canary.observe(&snapshot)?;
         last = canary.seen();
@@ -106,18 +157,18 @@ fn fly(
     Ok(last)
 }
 
-fn wait_for_snapshot(events: &Receiver<Event>) -> Result<Option<shared::snapshot::Snapshot>> {
+fn wait_for_snapshot(events: &Receiver<Event>, number: u64) -> Result<Option<shared::snapshot::Snapshot>> {
     loop {
-        match events.recv_timeout(CANARY_PATIENCE) {
-            Ok(Event::Frame { bytes, .. }) => match wire::decode(&bytes)? {
+        match next_event(events, number, CANARY_PATIENCE) {
+            Some(Event::Frame { bytes, .. }) => match wire::decode(&bytes)? {
                 ToSupervisor::Snapshot(snapshot) => return Ok(Some(snapshot)),
                 ToSupervisor::Failed { cause, .. } => anyhow::bail!("{cause}"),
                 _ => {}
             },
-            Ok(Event::Closed { .. }) => anyhow::bail!("the worker ended while it counted"),
-            Ok(Event::Stop(reason)) => anyhow::bail!("{reason}"),
-            Ok(Event::Connected { .. }) => {}
-            Err(_) => return Ok(None),
+            Some(Event::Closed { .. }) => anyhow::bail!("the worker ended while it counted"),
+            Some(Event::Stop(reason)) => anyhow::bail!("{reason}"),
+            Some(Event::Connected { .. }) => {}
+            None => return Ok(None),
         }
     }
 }

@@ -9,11 +9,12 @@ use std::os::fd::AsFd;
 use anyhow::{Context, Result, anyhow, bail};
 use aya::Ebpf;
 use aya::programs::{Program, ProgramError};
+use shared::hooks;
+use shared::symbols::{system_call_of, takes_registers};
 use shared::table::{Event, Hook};
 
 use super::facts::Facts;
 use super::kprobe::{Kprobe, Place};
-use super::symbols::{system_call_of, takes_registers};
 
 /// Attaches everything that `hook` names for `event`; returns the attachments as `kind:target`.
 ///
@@ -63,14 +64,7 @@ pub fn check(ebpf: &Ebpf, facts: &Facts, event: &Event, hook: &Hook) -> Result<(
 
 /// The functions of this kernel that the names stand for.
 fn targets(facts: &Facts, event: &Event, names: &[String]) -> Result<Vec<String>> {
-    let mut found = Vec::new();
-    for name in names {
-        if name == "system_calls" {
-            found.extend(event.system_calls.iter().flat_map(|call| facts.symbols.of_system_call(call)));
-        } else {
-            found.extend(facts.symbols.find(name));
-        }
-    }
+    let found = hooks::targets(&facts.symbols, event, names);
     if found.is_empty() {
         bail!("this kernel has no function {}", names.join(" or "));
     }

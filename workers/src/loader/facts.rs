@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use aya::Btf;
 
-use super::symbols::Symbols;
+use shared::symbols::Symbols;
 
 /// Facts about the running kernel.
 #[derive(Debug)]

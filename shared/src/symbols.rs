@@ -14,13 +14,24 @@ impl Symbols {
         Ok(Self::parse(&std::fs::read_to_string(path)?))
     }
 
-    fn parse(text: &str) -> Self {
+    /// From the text of such a list.
+    pub fn parse(text: &str) -> Self {
         let functions = text.lines().filter_map(|line| {
             let mut words = line.split_ascii_whitespace();
             let (_, kind, name) = (words.next()?, words.next()?, words.next()?);
             matches!(kind, "t" | "T" | "w" | "W").then(|| name.to_owned())
         });
         Symbols(functions.collect())
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Whether the kernel has this very function.

@@ -2,10 +2,32 @@
 
 use std::collections::HashMap;
 
-use probe_objects::Flavour;
-use shared::config::{Strategy, TypeFormat};
-use shared::table::{Event, Hook, Table};
-use shared::wire::StartOrder;
+use crate::config::{Strategy, TypeFormat};
+use crate::symbols::Symbols;
+use crate::table::{Event, Hook, Table};
+use crate::wire::StartOrder;
+
+/// Which kernels an object is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Flavour {
+    /// BTF and compare-and-swap (≥ 5.12): rows are claimed in a mapped array.
+    Rows,
+    /// BTF (≥ 5.5): rows are kept in a hash.
+    Hash,
+    /// No BTF, nothing that 4.14 refuses: kprobes.
+    Legacy,
+}
+
+impl Flavour {
+    /// As plans and reports call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Flavour::Rows => "rows",
+            Flavour::Hash => "hash",
+            Flavour::Legacy => "legacy",
+        }
+    }
+}
 
 /// The constant of the typed objects that tells a program for several events which to count.
 pub const SHARED_EVENTS: &str = "shared_events";
@@ -103,7 +125,37 @@ pub fn is_wanted(event: &Event, order: &StartOrder, flavour: Flavour) -> bool {
         && (flavour == Flavour::Legacy || !event.legacy)
 }
 
-fn suits(hook: &Hook, flavour: Flavour, strategy: Option<Strategy>) -> bool {
+/// The functions of a kernel that a hook's names stand for; empty when it has none of them.
+pub fn targets(symbols: &Symbols, event: &Event, names: &[String]) -> Vec<String> {
+    let mut found = Vec::new();
+    for name in names {
+        if name == "system_calls" {
+            found.extend(event.system_calls.iter().flat_map(|call| symbols.of_system_call(call)));
+        } else {
+            found.extend(symbols.find(name));
+        }
+    }
+    found
+}
+
+/// A hook as reports call it, such as `function:release_task`.
+pub fn label(hook: &Hook) -> String {
+    let kinds = [
+        ("function", &hook.function),
+        ("tp_btf", &hook.tp_btf),
+        ("raw_tp", &hook.raw_tp),
+        ("tracepoint", &hook.tracepoint),
+        ("kprobe", &hook.kprobe),
+    ];
+    let words: Vec<String> = kinds
+        .iter()
+        .flat_map(|(kind, names)| names.0.iter().map(move |name| format!("{kind}:{name}")))
+        .collect();
+    words.join("+")
+}
+
+/// Whether the objects of a flavour may have programs for a hook, and the strategy allows it.
+pub fn suits(hook: &Hook, flavour: Flavour, strategy: Option<Strategy>) -> bool {
     let typed = !hook.function.is_empty() || !hook.tp_btf.is_empty();
     let untyped = !hook.kprobe.is_empty() || !hook.raw_tp.is_empty();
     let fits_object = match flavour {
@@ -122,7 +174,7 @@ fn suits(hook: &Hook, flavour: Flavour, strategy: Option<Strategy>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shared::config::LoadMode;
+    use crate::config::LoadMode;
 
     fn order(strategy: Option<Strategy>, type_format: TypeFormat) -> StartOrder {
         StartOrder {
