@@ -211,6 +211,23 @@ pub fn has_program(event: &Event, tracepoint: &str, flavour: Flavour) -> bool {
     flavour == Flavour::Rows || !hooks.any(|hook| hook.unpreemptible || hook.needs.is_some())
 }
 
+/// Marks hooks of objects of which the table's first event can be counted by none: the loader would never use those objects, though a few of
+/// their other programs may load.
+pub fn refuse_useless_objects(table: &Table, tried: &mut [TriedHook]) {
+    let Some(first) = table.events.iter().find(|event| !event.counters.is_empty()) else { return };
+    for flavour in [Flavour::Rows, Flavour::Hash, Flavour::Legacy] {
+        let mut of = tried.iter().filter(|hook| hook.objects == flavour.name() && hook.event == first.name);
+        if of.any(|hook| hook.works != Some(false)) {
+            continue;
+        }
+        for hook in tried.iter_mut().filter(|hook| hook.objects == flavour.name() && hook.works == Some(true))
+        {
+            hook.works = Some(false);
+            hook.reason = format!("these objects are not used: `{}` cannot be counted with them", first.name);
+        }
+    }
+}
+
 /// Every hook of every kind of objects, as `--check --hooks` on that kernel would find them.
 pub fn every_hook(table: &Table, order: &StartOrder, kernel: &Kernel) -> Vec<TriedHook> {
     let mut all = Vec::new();
@@ -232,6 +249,7 @@ pub fn every_hook(table: &Table, order: &StartOrder, kernel: &Kernel) -> Vec<Tri
             }
         }
     }
+    refuse_useless_objects(table, &mut all);
     all
 }
 

@@ -20,6 +20,7 @@ const NO_FILE: &std::ffi::CStr = c"/proc/self/no-such-file-canary";
 pub fn run(module: &str) -> Result<()> {
     // The first thread makes the C library look for the number of CPUs, in files.
     std::thread::spawn(|| ()).join().ok();
+    wait_until_alone();
     send(STDIN, b"r", MsgFlags::MSG_NOSIGNAL).context("cannot tell that the canary is ready")?;
     let mut word = [0];
     if recv(STDIN, &mut word, MsgFlags::empty()).context("cannot wait for the word")? == 0 {
@@ -28,6 +29,16 @@ pub fn run(module: &str) -> Result<()> {
     match module {
         "process" => process(),
         _ => bail!("module `{module}` has no canary"),
+    }
+}
+
+/// A thread that is joined may still be on its way out; its end must not be taken for a deed.
+fn wait_until_alone() {
+    for _ in 0..300 {
+        if std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count) <= 1 {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }
 

@@ -1,6 +1,9 @@
 //! Tries every hook of a table, not only those that would be used: what `--check --hooks` shows, and what a forecast is held against.
 
+use std::collections::HashMap;
+
 use anyhow::Result;
+use shared::forecast::refuse_useless_objects;
 use shared::hooks::{Flavour, flavours, is_wanted, label, suits};
 use shared::table::Table;
 use shared::wire::{StartOrder, TriedHook};
@@ -8,27 +11,17 @@ use shared::wire::{StartOrder, TriedHook};
 use super::{Facts, attach, handle, load_object, offsets, open_maps};
 
 /// Every hook of every kind of objects, attached for a moment.
-///
-/// A kind of objects of which no counting hook can be had counts as a whole as not working: the loader would never use it.
 pub fn try_every_hook(table: &Table, order: &StartOrder, facts: &Facts) -> Vec<TriedHook> {
-    let mut all = Vec::new();
-    for flavour in flavours(order, facts.btf.is_some()) {
-        let mut tried = try_flavour(table, order, facts, flavour);
-        let counts = |hook: &TriedHook| hook.works == Some(true) && super::counts(table, &hook.event);
-        if !tried.iter().any(counts) {
-            for hook in &mut tried {
-                hook.works = Some(false);
-            }
-        }
-        all.append(&mut tried);
-    }
+    let flavours = flavours(order, facts.btf.is_some());
+    let mut all: Vec<TriedHook> =
+        flavours.into_iter().flat_map(|flavour| try_flavour(table, order, facts, flavour)).collect();
+    refuse_useless_objects(table, &mut all);
     all
 }
 
 fn try_flavour(table: &Table, order: &StartOrder, facts: &Facts, flavour: Flavour) -> Vec<TriedHook> {
     let object = (|| -> Result<_> {
-        let ebpf = load_object(table, order, facts, flavour, 0)?;
-        let mut ebpf = ebpf;
+        let mut ebpf = load_object(table, order, facts, flavour, 0)?;
         let maps = open_maps(&mut ebpf, table, order, flavour, false)?;
         if flavour == Flavour::Legacy {
             let words = handle(&ebpf, "control", 4, 8)?;
@@ -37,12 +30,25 @@ fn try_flavour(table: &Table, order: &StartOrder, facts: &Facts, flavour: Flavou
         Ok((ebpf, maps))
     })();
     let (mut object, mut kprobes, mut tried) = (object, Vec::new(), Vec::new());
+    // A program that several events share is loaded once; what refused to attach it the first time, does so for all.
+    let mut refused: HashMap<String, String> = HashMap::new();
     for event in table.events.iter().filter(|event| is_wanted(event, order, flavour)) {
         for hook in event.hooks.iter().filter(|hook| suits(hook, flavour, None)) {
+            let shares = hook.function.is_empty() && hook.kprobe.is_empty();
+            let known = refused.get(&label(hook)).filter(|_| shares);
             let outcome = match &mut object {
-                Ok((ebpf, _)) => attach::check(ebpf, facts, event, hook)
-                    .and_then(|()| attach::attach(ebpf, facts, event, hook, &mut kprobes))
-                    .map_err(|error| format!("{error:#}")),
+                Ok(_) if known.is_some() => Err(known.cloned().unwrap_or_default()),
+                Ok((ebpf, _)) => match attach::check(ebpf, facts, event, hook) {
+                    Ok(()) => {
+                        let attached = attach::attach(ebpf, facts, event, hook, &mut kprobes);
+                        attached.map(drop).map_err(|error| {
+                            let reason = format!("{error:#}");
+                            refused.insert(label(hook), reason.clone());
+                            reason
+                        })
+                    }
+                    Err(error) => Err(format!("{error:#}")),
+                },
                 Err(error) => Err(format!("{error:#}")),
             };
             tried.push(TriedHook {
