@@ -4,6 +4,7 @@
 //! - [`network`]: the same for traffic: a pair of programs, and what it must show.
 //! - [`protocol`]: a strict parser of the plugin's output.
 //! - [`plugin`]: starts and ends the real supervisor, with private configuration.
+//! - [`check`]: what `--check` says against what the plugin does.
 //! - [`matrix`]: every way of counting on every kernel, and the document about it.
 //! - [`agent`]: a private real Netdata agent on loopback.
 //! - [`oracle`]: `perf stat` beside the plugin.
@@ -12,6 +13,7 @@
 //! Input: the built programs in `EBPF_BIN_DIR` (default `target/release`). Nothing here knows how they work.
 
 pub mod agent;
+pub mod check;
 pub mod compare;
 pub mod effects;
 pub mod fields;
