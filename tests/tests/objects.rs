@@ -310,3 +310,47 @@ fn instructions_are_decoded() {
     let one = decoded[0];
     assert_eq!((one.code, one.source, one.offset, one.immediate), (CALL, 1, -2, 0x71));
 }
+
+/// What a forecast believes about the objects' programs for tracepoints is so.
+#[test]
+fn forecasts_know_which_objects_have_a_program_for_a_tracepoint() {
+    use shared::hooks::{Flavour as Kind, is_wanted};
+    use shared::table::Table;
+    let mut compared = 0;
+    for module in MODULES {
+        let table = Table::of(module).unwrap();
+        for (kind, flavour) in
+            [(Kind::Rows, Flavour::Rows), (Kind::Hash, Flavour::Hash), (Kind::Legacy, Flavour::Legacy)]
+        {
+            let bytes = probe_objects::object(module, flavour, true, true).unwrap();
+            let file = object::File::parse(bytes).unwrap();
+            let names: Vec<String> = programs(&file).into_iter().map(|(_, name, _)| name).collect();
+            let order = shared::wire::StartOrder {
+                load_mode: shared::config::LoadMode::Return,
+                apps: true,
+                command_lines: true,
+                strategy: None,
+                type_format: shared::config::TypeFormat::Auto,
+                btf_path: "/".into(),
+                pid_table_size: 1,
+                flows: true,
+                hook_overrides: None,
+            };
+            for event in table.events.iter().filter(|event| is_wanted(event, &order, kind)) {
+                for hook in event.hooks.iter().filter(|hook| shared::hooks::suits(hook, kind, None)) {
+                    for path in &hook.tracepoint.0 {
+                        let own = [
+                            format!("tracepoint_{}", path.replace('/', "_")),
+                            format!("tracepoint_{}", event.name),
+                        ];
+                        let has = own.iter().any(|name| names.contains(name));
+                        let believed = shared::forecast::has_program(event, path, kind);
+                        assert_eq!(has, believed, "{module} {kind:?} {} {path}", event.name);
+                        compared += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(compared > 20, "{compared}");
+}

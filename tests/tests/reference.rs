@@ -45,6 +45,10 @@ fn the_chart_of_losses_is_described_as_it_is_drawn() {
         metrics::LOSSES_UNIT.to_owned(),
         format!("family: \"{}\"", metrics::LOSSES_FAMILY),
         format!("priority: {}", metrics::LOSSES_PRIORITY),
+        "ebpf.{}_canary".to_owned(),
+        metrics::CANARY_TITLE.to_owned(),
+        metrics::CANARY_UNIT.to_owned(),
+        format!("priority: {}", metrics::CANARY_PRIORITY),
     ];
     wanted.extend(metrics::LOSSES.iter().map(|(id, name, _)| format!("(\"{id}\", \"{name}\"")));
     let missing: Vec<String> = wanted.into_iter().filter(|text| !code.contains(text.as_str())).collect();
@@ -67,7 +71,15 @@ fn the_chart_of_filtered_traffic_is_described_as_it_is_drawn() {
 #[test]
 fn documents_name_only_files_that_exist() {
     let mut missing = Vec::new();
-    for name in ["README.md", "ARCHITECTURE.md", "docs/definitions.md", "docs/metrics.md", "docs/hooks.md"] {
+    let documents = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "docs/definitions.md",
+        "docs/metrics.md",
+        "docs/hooks.md",
+        "docs/diagnosis.md",
+    ];
+    for name in documents {
         let document = repository().join(name);
         let text = fs::read_to_string(&document).unwrap();
         let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link);

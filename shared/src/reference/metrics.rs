@@ -15,6 +15,7 @@ pub fn markdown(tables: &[Table]) -> String {
         text.push_str(&charts(table));
         text.push_str(&filtered(table));
         text.push_str(&losses(table));
+        text.push_str(&canary(table));
     }
     text
 }
@@ -203,6 +204,27 @@ fn losses(table: &Table) -> String {
             })
     )
 }
+
+/// The chart of the canary (supervisor/src/chart.rs); nothing for a module without one.
+fn canary(table: &Table) -> String {
+    if crate::canary::deeds(&table.module).is_empty() {
+        return String::new();
+    }
+    format!(
+        "\n`ebpf.{}_canary` (\"{CANARY_TITLE}\", {CANARY_UNIT}, family {LOSSES_FAMILY}, priority {CANARY_PRIORITY}, line, both modes) shows \
+         whether what is counted is what was done: after each attachment, and hourly, a process of the plugin's own does a known number of \
+         operations ([definitions.md](definitions.md#the-canary)). `done` is what the last one did, `counted` what of it was counted; they \
+         are equal in the normal state.\n",
+        table.module
+    )
+}
+
+/// Heading of the canary's chart, as the supervisor draws it.
+pub const CANARY_TITLE: &str = "Operations of our own, done and counted";
+/// Its unit.
+pub const CANARY_UNIT: &str = "operations";
+/// Its priority.
+pub const CANARY_PRIORITY: u32 = 21901;
 
 /// Heading of the chart of losses, as the supervisor draws it.
 pub const LOSSES_TITLE: &str = "Events that were not counted, or not where they belong";

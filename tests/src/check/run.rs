@@ -64,8 +64,12 @@ pub fn run(kernel: &str, setup: &Setup) -> Result<Line> {
 
 fn start(setup: &Setup, directory: &Path, arguments: &[&str]) -> Result<Output> {
     let script = format!("{} exec \"$@\"", setup.before);
+    // In a guest the shell would take its own setpriv, which knows no bounding set, before the one beside the plugin.
+    let beside = program_directory()?.join("setpriv");
+    let setpriv = if beside.exists() { beside } else { "setpriv".into() };
     let output = Command::new("unshare")
-        .args(["--mount", "sh", "-c", &script, "sh", "setpriv"])
+        .args(["--mount", "sh", "-c", &script, "sh"])
+        .arg(setpriv)
         .args(setup.setpriv)
         .arg(program_directory()?.join("supervisor"))
         .args(arguments)

@@ -1,0 +1,83 @@
+//! "Shows" 1 and 2: what `--check` says is what the plugin then does, per chart, and forecasts equal the truth.
+//!
+//! The short list of set-ups, on this machine and in guests (`tools/check-table` makes the whole table, docs/check.md). Needs root.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tests::system::{alone, program_directory};
+
+fn table(kernels: &[&str]) {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let output = Command::new(workspace.join("tools/check-table"))
+        .arg("--quick")
+        .args(kernels)
+        .env("CHECK_CELLS", env!("CARGO_BIN_EXE_check-cells"))
+        .env("EBPF_BIN_DIR", program_directory().unwrap())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr),
+        String::from_utf8_lossy(&output.stdout)
+    );
+}
+
+#[test]
+fn oldest_and_newest_kernel() {
+    table(&["5.10", "7.2"]);
+}
+
+#[test]
+fn this_machine() {
+    table(&["host"]);
+}
+
+/// Under three seconds, and nothing is left: no mount, no file, no program.
+#[test]
+fn check_is_quick_and_leaves_nothing() {
+    let _alone = alone().unwrap();
+    let mounts = || std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let (before, directory) = (mounts(), tempfile::tempdir().unwrap());
+    let check = || {
+        let started = Instant::now();
+        let mut command = Command::new(program_directory().unwrap().join("supervisor"));
+        command.args(["--check", "-q", "-r"]).env("NETDATA_USER_CONFIG_DIR", directory.path());
+        let output = command.output().unwrap();
+        (started.elapsed(), output)
+    };
+    // Other programs of this machine may take its CPUs for a moment: the best of three.
+    let runs: Vec<_> = (0..3).map(|_| check()).collect();
+    let best = runs.iter().map(|(time, _)| *time).min().unwrap();
+    assert!(best < Duration::from_secs(3), "{best:?}");
+    for (_, output) in &runs {
+        assert_eq!(output.stdout.is_empty(), output.status.code() == Some(0), "{output:?}");
+    }
+    assert_eq!(before, mounts());
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+/// The policies compile; Debian's packages checkpolicy and semodule-utils.
+#[test]
+fn selinux_policies_compile() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    // The module's file must be called like the module.
+    let module = directory.path().join("netdata_ebpf.mod");
+    for policy in ["netdata_ebpf.te", "netdata_ebpf_rhel7.te"] {
+        let run = |command: &mut Command| {
+            let output = command.output().unwrap();
+            assert!(output.status.success(), "{policy}: {}", String::from_utf8_lossy(&output.stderr));
+        };
+        let source = workspace.join("conf/selinux").join(policy);
+        run(Command::new("checkmodule").args(["-M", "-m", "-o"]).arg(&module).arg(source));
+        let package = directory.path().join("netdata_ebpf.pp");
+        run(Command::new("semodule_package").arg("-o").arg(&package).arg("-m").arg(&module));
+        assert!(package.metadata().unwrap().len() > 0);
+    }
+}
