@@ -31,6 +31,12 @@ pub fn make_visible() -> io::Result<()> {
 
 /// Mounts a filesystem of the kernel's where only this process and its children see it.
 fn mount_privately(kind: &str, place: &str) -> io::Result<()> {
+    // It could not be read; and 7.2.13 crashes when such a mount of tracefs goes away (BUG in tracefs_destroy_inode).
+    if is_confidential() {
+        return Err(io::Error::other(format!(
+            "{kind} is not mounted, and lockdown=confidentiality would hide it"
+        )));
+    }
     unshare(CloneFlags::CLONE_NEWNS)?;
     // Nothing that is mounted here may spread to the host. In a chroot "/" may be no mount, but /sys is one.
     let private = |place: &str| {
@@ -50,4 +56,19 @@ pub fn read_debugfs(file: &str) -> io::Result<String> {
         mount_privately("debugfs", DEBUGFS)?;
     }
     std::fs::read_to_string(path)
+}
+
+/// Whether the kernel is locked down to confidentiality: by securityfs, else by the kernel's arguments, else by /proc/kcore, which only that
+/// level closes to those who have the capability for it.
+fn is_confidential() -> bool {
+    if let Ok(text) = std::fs::read_to_string("/sys/kernel/security/lockdown") {
+        return text.contains("[confidentiality]");
+    }
+    let may_read =
+        caps::has_cap(None, caps::CapSet::Effective, caps::Capability::CAP_SYS_RAWIO).unwrap_or(false);
+    let refused = || {
+        std::fs::File::open("/proc/kcore").is_err_and(|error| error.raw_os_error() == Some(nix::libc::EPERM))
+    };
+    std::fs::read_to_string("/proc/cmdline").is_ok_and(|text| text.contains("lockdown=confidentiality"))
+        || (may_read && refused())
 }
