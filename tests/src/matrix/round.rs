@@ -337,8 +337,8 @@ impl Verdict<'_> {
     /// kprobes, nor what the kernel calls with preemption off.
     fn is_skipped(&self, event: &str, hook: &str) -> bool {
         let is_called_unpreempted = hook.starts_with("tp_btf") && ["create", "release"].contains(&event);
-        let is_perf = ["tracepoint", "kprobe", "kretprobe"].iter().any(|kind| hook.starts_with(kind));
-        self.machine.preempts && !is_called_unpreempted && !(is_perf && !hook.contains("tp_btf"))
+        let is_typed = ["fentry", "fexit", "tp_btf", "raw_tp"].iter().any(|kind| hook.contains(kind));
+        self.machine.preempts && is_typed && !is_called_unpreempted
     }
 
     fn judged(&self, event: &str, hook: &str) -> Judged<'_> {
