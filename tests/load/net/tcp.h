@@ -430,7 +430,7 @@ static void op_dropped_syn(long times, long bytes, char family)
 {
 	struct end ends[16];
 	int fd = is_server ? listener(family, port, 0) : -1;
-	CHECK(times < 16);
+	CHECK(times == 1); /* of more, some wait longer than a test does */
 	meet();
 	if (is_server) {
 		hear();
