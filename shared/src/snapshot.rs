@@ -50,6 +50,21 @@ pub struct Snapshot {
     pub flows: Vec<Flow>,
     /// Losses and near-losses of this epoch.
     pub missed: Missed,
+    /// Where the kernel's counters that only grow stood when the epoch was closed.
+    pub baseline: Baseline,
+}
+
+/// Counters of the kernel that are never cleared, at the end of an epoch: the next epoch is what they grow by.
+///
+/// The supervisor keeps that of the newest epoch it has merged, for a worker that goes on where this one stopped.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// Without applications: the sums of the CPUs' rows.
+    pub totals: Vec<u64>,
+    /// Program runs that the kernel skipped.
+    pub recursion: u64,
+    /// Returns that kretprobes have lost.
+    pub kretprobe: u64,
 }
 
 /// Traffic with one peer, or on one port of this host, in one epoch.

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::{LoadMode, Strategy, TypeFormat};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Baseline, Snapshot};
 
 /// Raised with every change of the messages: both programs are installed together, so another version is a mixed-up installation.
 const VERSION: u8 = 4;
@@ -39,6 +39,8 @@ pub enum WireError {
 pub enum ToWorker {
     /// The first message: what to load and how.
     Start(StartOrder),
+    /// The first message, to a worker that goes on where another stopped; it has the descriptors already.
+    Adopt(Adoption),
     /// Close the epoch and send it. At most one is under way.
     Collect {
         /// Number of the tick, for the logs.
@@ -75,11 +77,79 @@ pub struct StartOrder {
     pub hook_overrides: Option<String>,
 }
 
+/// What a worker needs to know that goes on with the maps of one before it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Adoption {
+    /// What the descriptors are.
+    pub inventory: Inventory,
+    /// The newest epoch of these maps that is merged; 0 when none is.
+    pub merged_epoch: u64,
+    /// Of the newest epoch that is merged.
+    pub baseline: Baseline,
+}
+
+/// What the descriptors are that a worker hands over, in their order: maps, programs, kprobes, and others.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Inventory {
+    /// Maps, one descriptor each.
+    pub maps: Vec<HeldMap>,
+    /// Programs, one descriptor each.
+    pub programs: u32,
+    /// kprobes: their event, then their link if they have one.
+    pub kprobes: Vec<HeldKprobe>,
+    /// Whatever else keeps a program attached.
+    pub others: u32,
+    /// Possible CPUs.
+    pub cpus: u32,
+    /// The word that tells the programs of an odd epoch.
+    pub odd_epoch: u64,
+    /// Rows that are to be mapped; 0 when they are not.
+    pub mapped_rows: u32,
+    /// Hashes may be read by batches.
+    pub batches: bool,
+    /// membarrier(2) is called, too.
+    pub membarrier: bool,
+    /// The worker must not be preempted.
+    pub realtime: bool,
+}
+
+impl Inventory {
+    /// How many descriptors it describes.
+    pub fn descriptors(&self) -> usize {
+        let kprobes = self.kprobes.iter().map(|kprobe| 1 + usize::from(kprobe.has_link)).sum::<usize>();
+        self.maps.len() + self.programs as usize + kprobes + self.others as usize
+    }
+}
+
+/// A map that is handed over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeldMap {
+    /// What it is for, in the worker's words.
+    pub role: String,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value.
+    pub value_size: u32,
+}
+
+/// A kprobe that is handed over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeldKprobe {
+    /// At a return.
+    pub at_return: bool,
+    /// Attached by a link.
+    pub has_link: bool,
+    /// Its name in `kprobe_events`, if it has one.
+    pub entry: Option<String>,
+}
+
 /// What a worker says to the supervisor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ToSupervisor {
-    /// Every hook that this kernel offers is live.
-    Ready(Plan),
+    /// Every hook that this kernel offers is live; the descriptors have been sent before.
+    Ready(Plan, Inventory),
+    /// The maps and programs of the worker before are taken over.
+    Adopted,
     /// An epoch.
     Snapshot(Snapshot),
     /// Every hook that was tried.
@@ -222,6 +292,7 @@ mod tests {
                 traffic: Traffic { sent_bytes: 10, ..Traffic::default() },
             }],
             missed: Missed { no_row: 5, ..Missed::default() },
+            baseline: Baseline { totals: vec![7, 8], recursion: 1, kretprobe: 2 },
         })
     }
 

@@ -4,19 +4,22 @@
 //! nothing else. What the kernel tells late (released tasks, by RCU) may come in the epochs after.
 
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use launcher::client::Launcher;
 use serde::Serialize;
 use shared::canary::deeds;
 use shared::config::LoadMode;
 use shared::snapshot::Snapshot;
 use shared::table::Table;
 use shared::wire::Plan;
+
+use crate::module::next_number;
+
+/// Most memory of a canary.
+const MEMORY_BYTES: u64 = 256 << 20;
 
 /// Between two canaries.
 const PERIOD: Duration = Duration::from_secs(3600);
@@ -64,48 +67,29 @@ impl Outcome {
 /// A canary's process.
 #[derive(Debug)]
 struct Bird {
-    child: Child,
+    tgid: u32,
     word: UnixStream,
 }
 
 impl Bird {
-    fn start(program: &Path, module: &str) -> Result<Self> {
-        let (word, theirs) = UnixStream::pair().context("cannot make a socket for the canary")?;
+    fn start(launcher: &Launcher, module: &str) -> Result<Self> {
+        let name = format!("{}{module}", launcher::CANARY);
+        let ends = launcher.start_worker(next_number(), &name, MEMORY_BYTES, &[])?;
+        let mut word = UnixStream::from(ends.packets);
         word.set_read_timeout(Some(PATIENCE)).context("cannot set a limit for the canary")?;
-        let child = Command::new(program)
-            .args(["canary", module])
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .with_context(|| format!("cannot start {} as canary", program.display()))?;
-        // From here on dropping it ends and buries the process.
-        let mut bird = Bird { child, word };
-        bird.word.read_exact(&mut [0]).context("the canary does not come up")?;
-        Ok(bird)
+        let mut tgid = [0; 4];
+        // Packets are kept apart: it is there at once or not at all.
+        word.read_exact(&mut tgid).context("the canary does not come up")?;
+        Ok(Bird { tgid: u32::from_ne_bytes(tgid), word })
     }
 
-    /// Lets it do its deeds; it has ended, and is buried, when this returns.
+    /// Lets it do its deeds; it has ended, or is just about to, when this returns. If it is dropped instead it ends without them.
     fn release(mut self) -> Result<u32> {
         self.word.write_all(b"g").context("the canary cannot be told to go")?;
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            match self.child.try_wait().context("cannot wait for the canary")? {
-                Some(status) if status.success() => return Ok(self.child.id()),
-                Some(status) => bail!("the canary ended with {status}"),
-                None => std::thread::sleep(Duration::from_millis(1)),
-            }
-        }
-        bail!("the canary has not ended in time")
-    }
-}
-
-impl Drop for Bird {
-    fn drop(&mut self) {
-        if let Ok(None) = self.child.try_wait() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
+        self.word.read_exact(&mut [0]).context("the canary has not done its deeds in time")?;
+        // The end of its socket is its end.
+        let _ = self.word.read(&mut [0]);
+        Ok(self.tgid)
     }
 }
 
@@ -162,10 +146,15 @@ impl Canary {
     }
 
     /// Starts one. An epoch has to be closed now, whose snapshot is to be observed.
-    pub fn start(&mut self, program: &Path) -> Result<()> {
+    pub fn start(&mut self, launcher: &Launcher) -> Result<()> {
         (self.started, self.next) = (Instant::now(), Instant::now() + PERIOD);
-        self.stage = Stage::Armed(Bird::start(program, &self.module)?);
+        self.stage = Stage::Armed(Bird::start(launcher, &self.module)?);
         Ok(())
+    }
+
+    /// Forgets the one that is under way: its worker is gone.
+    pub fn cancel(&mut self) {
+        self.stage = Stage::Resting;
     }
 
     /// Whether charts had better wait: it is in the middle of something that takes an instant.

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use std::sync::mpsc::channel;
 
 use anyhow::{Context, Result};
+use launcher::client::Launcher;
 use shared::config::{Config, ConfigDirs};
 use shared::host::{self, FACTS_VERSION, Finding, HostFacts};
 
@@ -38,15 +39,16 @@ pub fn run(
     }
     let (sender, events) = channel();
     events::watch_signals(sender.clone()).context("cannot watch for signals")?;
-    let program = crate::worker_program()?;
+    let (launcher, ended) = Launcher::start(&crate::worker_program()?)?;
+    events::watch_launcher(ended, sender.clone()).context("cannot watch the launcher")?;
     let mut programs = Vec::new();
     if !findings.iter().any(|finding| finding.id == "kernel.rejected") {
         for (table, hook_overrides) in crate::tables(dirs, config)? {
             let order = crate::start_order(config, hook_overrides, true);
-            let trial = trial::try_module(&program, &table, &order, &sender, &events)?;
+            let trial = trial::try_module(&launcher, &table, &order, &sender, &events)?;
             let mut tried = Program::tried(&table, config.load_mode, config.apps, trial, facts);
             if cli.hooks {
-                tried.tried_hooks = trial::try_hooks(&program, &table, &order, &sender, &events)?;
+                tried.tried_hooks = trial::try_hooks(&launcher, &table, &order, &sender, &events)?;
             }
             programs.push(tried);
         }

@@ -9,7 +9,9 @@ use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Duration;
 
-use ipc_channel::ipc::IpcBytesSender;
+use ipc_channel::ipc::IpcReceiver;
+use launcher::Ended;
+use launcher::packets::Received;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{SFlag, fstat};
@@ -21,25 +23,35 @@ use signal_hook::iterator::Signals;
 pub enum Event {
     /// It is time to end, and why.
     Stop(String),
-    /// A worker arrived; `worker` is its number among all that were ever started.
-    Connected {
+    /// A worker sent something.
+    Packet {
         /// Number of the worker.
         worker: u64,
-        /// Where its orders go.
-        orders: IpcBytesSender,
+        /// What, not looked at yet.
+        received: Received,
     },
-    /// A worker sent a frame.
-    Frame {
-        /// Number of the worker.
-        worker: u64,
-        /// The frame, not looked at yet.
-        bytes: Vec<u8>,
-    },
-    /// A worker's channel is closed: it ended, or never came.
+    /// A worker's channel is closed, and all that it sent is dealt with.
     Closed {
         /// Number of the worker.
         worker: u64,
+        /// Why.
+        why: String,
     },
+    /// A worker's process has ended.
+    Ended(Ended),
+}
+
+/// Passes on which workers have ended, as the launcher tells; if that ends itself, no worker can be started any more.
+pub fn watch_launcher(ended: IpcReceiver<Ended>, events: Sender<Event>) -> io::Result<()> {
+    thread::Builder::new().name("launcher".to_owned()).spawn(move || {
+        while let Ok(ended) = ended.recv() {
+            if events.send(Event::Ended(ended)).is_err() {
+                return;
+            }
+        }
+        let _ = events.send(Event::Stop("the launcher is gone".to_owned()));
+    })?;
+    Ok(())
 }
 
 /// Longest time that an orderly end may take.

@@ -74,7 +74,7 @@ pub fn gather(btf_path: &Path) -> HostFacts {
 }
 
 /// Ubuntu's signature, else /proc/version, else the release: what lists of bad kernels are compared with.
-fn version_text(release: &str) -> String {
+pub fn version_text(release: &str) -> String {
     let read = |file: &str| fs::read_to_string(file).ok().map(|text| text.trim().to_owned());
     read("/proc/version_signature").or_else(|| read("/proc/version")).unwrap_or_else(|| release.to_owned())
 }

@@ -3,6 +3,7 @@
 //! Loads no eBPF and needs no privilege of its own; workers do. Standard output carries the protocol and nothing else.
 #![forbid(unsafe_code)]
 
+mod breaker;
 mod canary;
 mod chart;
 mod check;
@@ -14,6 +15,7 @@ mod log;
 mod module;
 mod output;
 mod protocol;
+mod sandbox;
 mod supervise;
 mod temporary;
 mod totals;
@@ -29,6 +31,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use launcher::client::Launcher;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use shared::apps::{AppsGroups, ProcessTable};
 use shared::config::{self, Config, ConfigDirs, Loaded};
@@ -36,6 +39,7 @@ use shared::host::{self, HostFacts};
 use shared::table::{MODULES, Table};
 use shared::wire::StartOrder;
 
+use breaker::Verdict;
 use cli::Cli;
 use module::Module;
 use output::{Once, Terminal, WHOLE_INTERVAL};
@@ -151,19 +155,33 @@ fn supervise(
     facts: Arc<HostFacts>,
     output: impl Output,
 ) -> Result<ExitCode> {
+    let tables = tables(dirs, &loaded.config)?;
+    let groups = loaded.config.apps.then(|| {
+        let (groups, remarks) = AppsGroups::load(dirs.user.as_deref(), dirs.stock.as_deref());
+        log::diagnostics(&remarks);
+        groups
+    });
+    let (tables, breaker) = match breaker::arm() {
+        Verdict::Attach(breaker) => (tables, breaker),
+        Verdict::Rest(why) => {
+            log::error(why);
+            (Vec::new(), None)
+        }
+    };
+    let (launcher, ended) = Launcher::start(&worker_program()?)?;
+    sandbox::enter();
     let (sender, events) = channel();
     events::watch_signals(sender.clone()).context("cannot watch for signals")?;
     events::watch_ends(sender.clone()).context("cannot watch standard input and output")?;
-    let (processes, running) = applications(dirs, &loaded.config);
+    events::watch_launcher(ended, sender.clone()).context("cannot watch the launcher")?;
+    let (processes, running) = applications(groups);
     let groups = processes.as_ref().map_or(0, |processes| processes.groups().groups().len());
     let command_lines = processes.as_ref().is_some_and(|processes| processes.groups().reads_command_lines());
-    let program = worker_program()?;
     let mut modules = Vec::new();
-    for table in tables(dirs, &loaded.config)? {
-        let (table, hook_overrides) = table;
+    for (table, hook_overrides) in tables {
         let shows_flows = table.has_flows() && loaded.config.programs.network_connections;
         let order = start_order(&loaded.config, hook_overrides, command_lines);
-        let mut module = Module::start(table, order, groups, &program, &sender, facts.clone())?;
+        let mut module = Module::start(table, order, groups, &launcher, &sender, facts.clone())?;
         module.expect_groups(&running);
         if shows_flows {
             module.show_flows(viewer(loaded));
@@ -174,8 +192,17 @@ fn supervise(
         log::warning("no program is switched on; there is nothing to draw");
     }
     let iterations = if cli.once { Some(u64::from(WHOLE_INTERVAL)) } else { cli.iterations };
-    let supervisor =
-        Supervisor { modules, processes, output, update_every, iterations, program, sender, events };
+    let supervisor = Supervisor {
+        modules,
+        processes,
+        output,
+        update_every,
+        iterations,
+        launcher,
+        breaker,
+        sender,
+        events,
+    };
     log::info(format!("ends: {}", supervisor.run()));
     Ok(ExitCode::SUCCESS)
 }
@@ -189,12 +216,8 @@ fn viewer(loaded: &Loaded) -> Viewer {
 }
 
 /// The table of processes and the groups that have some now; nothing without applications.
-fn applications(dirs: &ConfigDirs, config: &Config) -> (Option<ProcessTable>, Vec<shared::apps::GroupId>) {
-    if !config.apps {
-        return (None, Vec::new());
-    }
-    let (groups, remarks) = AppsGroups::load(dirs.user.as_deref(), dirs.stock.as_deref());
-    log::diagnostics(&remarks);
+fn applications(groups: Option<AppsGroups>) -> (Option<ProcessTable>, Vec<shared::apps::GroupId>) {
+    let Some(groups) = groups else { return (None, Vec::new()) };
     let mut processes = ProcessTable::new(groups, "/proc");
     let running = processes.seed().unwrap_or_else(|error| {
         log::warning(format!(

@@ -1,16 +1,20 @@
-//! One module in the supervisor: its worker, what it has counted, and its charts.
+//! One module in the supervisor: its worker, what the workers have attached and counted, and its charts.
 
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
+use launcher::client::Launcher;
+use launcher::packets::Received;
 use shared::apps::ProcessTable;
 use shared::host::{HostFacts, explain_text};
 use shared::snapshot::Snapshot;
 use shared::table::Table;
-use shared::wire::{self, LogLevel, Plan, PlannedEvent, StartOrder, ToSupervisor, ToWorker};
+use shared::wire::{
+    self, Adoption, Inventory, LogLevel, Plan, PlannedEvent, StartOrder, ToSupervisor, ToWorker,
+};
 
 use crate::canary::Canary;
 use crate::chart::{Chart, Charts};
@@ -18,7 +22,23 @@ use crate::events::Event;
 use crate::log;
 use crate::totals::Totals;
 use crate::viewer::Viewer;
-use crate::worker::{State, Worker};
+use crate::worker::{History, State, Worker};
+
+/// Workers that may fail in taking over, one after the other, before everything is attached anew.
+const ADOPTION_FAILURES: u32 = 4;
+
+/// Lines for the log that a worker may send at first, and how many more for each snapshot that it is asked for.
+const LOG_LINES: u32 = 100;
+const LOG_LINES_MORE: u32 = 2;
+
+/// Most characters of a line that a worker sends.
+const LOG_LINE_LENGTH: usize = 4000;
+
+/// Memory that loading may take, bytes. Measured: 135 MB with the types of 6.18.
+const LOADING_BYTES: u64 = 1 << 30;
+
+/// Memory for each entry of the table of processes, bytes: a row of some 250 B, several times on its way.
+const ROW_COPIES_BYTES: u64 = 8192;
 
 /// A module that is switched on.
 #[derive(Debug)]
@@ -26,6 +46,11 @@ pub struct Module {
     table: Table,
     order: StartOrder,
     worker: Worker,
+    /// Descriptors that the present worker has sent and not explained yet.
+    arrived: Vec<OwnedFd>,
+    /// What the workers have attached; it stays so as long as this is held.
+    held: Option<Held>,
+    log_lines: u32,
     totals: Totals,
     charts: Option<Charts>,
     /// Draws traffic by peer and by port; `None` for modules that count none, or are told not to.
@@ -36,8 +61,15 @@ pub struct Module {
     canary: Option<Canary>,
     /// What was found on this host: for the causes of failures.
     facts: Arc<HostFacts>,
-    /// The worker's program, which is the canary's, too.
-    program: PathBuf,
+}
+
+/// Everything that keeps a module's programs attached, for the next worker.
+#[derive(Debug)]
+struct Held {
+    descriptors: Vec<OwnedFd>,
+    inventory: Inventory,
+    /// Workers that failed in taking it over, one after the other.
+    failures: u32,
 }
 
 impl Module {
@@ -46,24 +78,37 @@ impl Module {
         table: Table,
         order: StartOrder,
         groups: usize,
-        program: &Path,
+        launcher: &Launcher,
         events: &Sender<Event>,
         facts: Arc<HostFacts>,
     ) -> Result<Self> {
-        let worker = Worker::start(program, &table.worker, next_number(), 0, events.clone())?;
+        let memory = memory_limit(&order);
+        let worker = Worker::start(
+            launcher,
+            &table.worker,
+            next_number(),
+            History::default(),
+            memory,
+            &[],
+            events.clone(),
+        )?;
         let totals = Totals::new(table.counters().count(), groups);
-        Ok(Module {
+        let module = Module {
             table,
             order,
             worker,
+            arrived: Vec::new(),
+            held: None,
+            log_lines: LOG_LINES,
             totals,
             charts: None,
             viewer: None,
             fresh: false,
             canary: None,
             facts,
-            program: program.to_owned(),
-        })
+        };
+        module.send_first_order();
+        Ok(module)
     }
 
     /// The module's name.
@@ -88,43 +133,95 @@ impl Module {
 
     /// Whether its worker is still loading for the first time, or its first canary is in the air.
     pub fn is_starting(&self) -> bool {
-        self.worker.failures_in_a_row() == 0
+        self.worker.history().failures == 0
             && (matches!(self.worker.state, State::Starting { .. })
                 || self.canary.as_ref().is_some_and(Canary::is_under_way))
     }
 
     /// Whether it owes a snapshot.
     pub fn is_collecting(&self) -> bool {
-        matches!(self.worker.state, State::Ready { collecting: true })
+        matches!(self.worker.state, State::Ready { owes: Some(_) })
     }
 
-    /// The worker arrived: tells it what to do.
-    pub fn connected(&mut self, orders: ipc_channel::ipc::IpcBytesSender) {
-        self.worker.connected(orders);
-        if let Err(error) = self.worker.send(&ToWorker::Start(self.order.clone())) {
+    /// To take over what is held, or else to load.
+    fn send_first_order(&self) {
+        let order = match &self.held {
+            Some(held) => ToWorker::Adopt(Adoption {
+                inventory: held.inventory.clone(),
+                merged_epoch: self.totals.merged_epoch(),
+                baseline: self.totals.baseline().clone(),
+            }),
+            None => ToWorker::Start(self.order.clone()),
+        };
+        // One that is gone already is about to be reported.
+        if let Err(error) = self.worker.send(&order) {
             log::line(LogLevel::Warning, self.name(), format!("{error:#}"));
         }
     }
 
     /// Asks for the epoch that ends now, unless the last one is still owed.
-    pub fn collect(&mut self, tick: u64) {
-        if !matches!(self.worker.state, State::Ready { collecting: false }) {
-            return;
-        }
-        // If one is started now, this epoch ends before its deeds.
-        self.start_canary();
-        let order = ToWorker::Collect { tick, merged_epoch: self.totals.merged_epoch() };
-        if self.worker.send(&order).is_ok() {
-            self.worker.state = State::Ready { collecting: true };
+    pub fn collect(&mut self, tick: u64, launcher: &Launcher) {
+        if matches!(self.worker.state, State::Ready { owes: None }) {
+            // If one is started now, this epoch ends before its deeds.
+            self.start_canary(launcher);
+            self.ask(tick);
         }
     }
 
-    /// A frame from the present worker. Returns whether its charts are new. Fails when the worker must end.
-    pub fn receive(&mut self, frame: &[u8], processes: Option<&mut ProcessTable>) -> Result<bool> {
+    fn ask(&mut self, tick: u64) {
+        if !matches!(self.worker.state, State::Ready { owes: None }) {
+            return;
+        }
+        let order = ToWorker::Collect { tick, merged_epoch: self.totals.merged_epoch() };
+        if self.worker.send(&order).is_ok() {
+            self.worker.owes_snapshot();
+            self.log_lines = (self.log_lines + LOG_LINES_MORE).min(LOG_LINES);
+        }
+    }
+
+    /// Something from the present worker. Returns whether its charts are new. Fails when the worker must end.
+    pub fn receive(
+        &mut self,
+        received: Received,
+        processes: Option<&mut ProcessTable>,
+        launcher: &Launcher,
+    ) -> Result<bool> {
+        let result = match received {
+            _ if self.worker.state == State::Ending => Ok(false),
+            Received::Frame(frame) => self.receive_frame(&frame, processes, launcher),
+            Received::Descriptors(more) if self.is_loading() => {
+                self.arrived.extend(more);
+                Ok(false)
+            }
+            Received::Descriptors(_) => Err(anyhow::anyhow!("descriptors out of turn")),
+        };
+        self.worker.permit_next();
+        result
+    }
+
+    fn receive_frame(
+        &mut self,
+        frame: &[u8],
+        processes: Option<&mut ProcessTable>,
+        launcher: &Launcher,
+    ) -> Result<bool> {
         match wire::decode(frame)? {
-            ToSupervisor::Ready(plan) if matches!(self.worker.state, State::Starting { .. }) => {
-                self.ready(&plan);
+            ToSupervisor::Ready(plan, inventory) if self.is_loading() => {
+                self.hold(inventory)?;
+                self.ready(&plan, launcher);
                 Ok(true)
+            }
+            ToSupervisor::Adopted
+                if matches!(self.worker.state, State::Starting { .. }) && self.held.is_some() =>
+            {
+                self.worker.state = State::Ready { owes: None };
+                let text = format!(
+                    "worker {} goes on after epoch {}; nothing was detached",
+                    self.worker.number,
+                    self.totals.merged_epoch()
+                );
+                log::line(LogLevel::Info, self.name(), text);
+                Ok(false)
             }
             ToSupervisor::Snapshot(snapshot) if self.is_collecting() => {
                 let is_new = self.totals.merge(&snapshot, processes)?;
@@ -135,31 +232,50 @@ impl Module {
                     }
                 }
                 self.worker.delivered();
+                if let Some(held) = &mut self.held {
+                    held.failures = 0;
+                }
                 if is_new {
                     self.look_for_canary(&snapshot);
                 }
                 Ok(false)
             }
-            ToSupervisor::Log { level: LogLevel::Info, text } => {
-                log::line(LogLevel::Info, self.name(), text);
-                Ok(false)
-            }
             ToSupervisor::Log { level, text } => {
-                let why =
-                    explain_text(&text, &self.facts).map(|told| format!("; {}; {}", told.cause, told.fix));
-                log::line(level, self.name(), text + &why.unwrap_or_default());
+                let Some(left) = self.log_lines.checked_sub(1) else { bail!("it floods the log") };
+                self.log_lines = left;
+                let why = if level == LogLevel::Info { None } else { explain_text(&text, &self.facts) };
+                let why = why.map(|told| format!("; {}; {}", told.cause, told.fix)).unwrap_or_default();
+                let text: String = text.chars().take(LOG_LINE_LENGTH).collect();
+                log::line(level, self.name(), text + &why);
                 Ok(false)
             }
-            ToSupervisor::Failed { stage, cause, hint } => match explain_text(&cause, &self.facts) {
-                Some(told) => bail!("{stage} failed: {cause}; {}; {}", told.cause, told.fix),
-                None => bail!("{stage} failed: {cause}; {hint}"),
-            },
+            ToSupervisor::Failed { stage, cause, hint } => {
+                let cause: String = cause.chars().take(LOG_LINE_LENGTH).collect();
+                match explain_text(&cause, &self.facts) {
+                    Some(told) => bail!("{stage} failed: {cause}; {}; {}", told.cause, told.fix),
+                    None => bail!("{stage} failed: {cause}; {hint}"),
+                }
+            }
             message => bail!("a message out of turn: {}", kind(&message)),
         }
     }
 
-    fn ready(&mut self, plan: &Plan) {
-        self.worker.state = State::Ready { collecting: false };
+    /// Whether its worker is one that loads, and has not said yet that it counts.
+    fn is_loading(&self) -> bool {
+        matches!(self.worker.state, State::Starting { .. }) && self.held.is_none()
+    }
+
+    fn hold(&mut self, inventory: Inventory) -> Result<()> {
+        let descriptors = std::mem::take(&mut self.arrived);
+        if descriptors.len() != inventory.descriptors() {
+            bail!("{} descriptors, {} are described", descriptors.len(), inventory.descriptors());
+        }
+        self.held = Some(Held { descriptors, inventory, failures: 0 });
+        Ok(())
+    }
+
+    fn ready(&mut self, plan: &Plan, launcher: &Launcher) {
+        self.worker.state = State::Ready { owes: None };
         let counted = plan.events.iter().filter(|event| !event.attached.is_empty()).count();
         let text = format!(
             "{} of {} events are counted, {} objects, {} kB of maps",
@@ -182,13 +298,13 @@ impl Module {
         let (mode, apps) = (self.order.load_mode, self.order.apps);
         self.canary = Some(Canary::new(&self.table, plan, mode, apps));
         // At once, so that its deeds are behind us when the first interval begins.
-        self.collect(0);
+        self.collect(0, launcher);
     }
 
     /// Starts a canary if it is time for one.
-    fn start_canary(&mut self) {
+    fn start_canary(&mut self, launcher: &Launcher) {
         let Some(canary) = self.canary.as_mut().filter(|canary| canary.is_due()) else { return };
-        if let Err(error) = canary.start(&self.program) {
+        if let Err(error) = canary.start(launcher) {
             log::line(LogLevel::Warning, self.name(), format!("no canary: {error:#}"));
         }
     }
@@ -197,7 +313,7 @@ impl Module {
         let Some(canary) = &mut self.canary else { return };
         let (observed, outcome) = (canary.observe(snapshot), canary.outcome());
         match observed {
-            Ok(true) => self.collect(0),
+            Ok(true) => self.ask(0),
             Ok(false) => {}
             Err(error) => log::line(LogLevel::Warning, self.name(), format!("no canary: {error:#}")),
         }
@@ -214,44 +330,80 @@ impl Module {
         }
     }
 
-    /// The worker's channel is closed, or the worker must end: buries it. The next one starts later.
-    pub fn lost(&mut self, why: &str) {
-        if matches!(self.worker.state, State::BackingOff { .. }) {
-            return; // buried already, when it said why
+    /// The worker must end (`at_fault`), or has ended. The next one starts later.
+    pub fn lost(&mut self, why: &str, at_fault: bool, launcher: &Launcher) {
+        if matches!(self.worker.state, State::Ending | State::BackingOff { .. }) {
+            return; // when it said why
         }
-        self.canary = None;
-        let end = self.worker.bury();
-        log::line(
-            LogLevel::Error,
-            self.name(),
-            format!("worker {} ended ({end}): {why}", self.worker.number),
-        );
+        self.canary.iter_mut().for_each(Canary::cancel);
+        log::line(LogLevel::Error, self.name(), format!("worker {} is given up: {why}", self.worker.number));
+        self.worker.give_up(at_fault, launcher);
+        self.arrived.clear();
     }
 
-    /// Starts the next worker when its time has come, and notices one that never arrived.
-    pub fn tend(&mut self, program: &Path, events: &Sender<Event>) {
-        if let State::Starting { until } = self.worker.state {
-            // One that died before it arrived is reported by its thread.
-            if !self.worker.died_before_arriving() && Instant::now() >= until {
-                self.lost("it has not started in time");
+    /// The worker's channel is closed: everything that it sent has been dealt with.
+    pub fn channel_closed(&mut self, why: &str, launcher: &Launcher) {
+        self.lost(why, false, launcher);
+        self.worker.channel_closed();
+    }
+
+    /// The worker's process has ended.
+    pub fn process_ended(&mut self, how: String) {
+        self.worker.process_ended(how);
+    }
+
+    /// Gives up a worker that is late, buries one that is gone, starts the next when its time has come.
+    pub fn tend(&mut self, launcher: &Launcher, events: &Sender<Event>) {
+        if self.worker.is_late() {
+            let why = if self.is_collecting() { "it owes a snapshot" } else { "it has not started in time" };
+            self.lost(why, true, launcher);
+        }
+        if let Some(burial) = self.worker.bury() {
+            log::line(
+                LogLevel::Info,
+                self.name(),
+                format!("worker {} ended: {}", self.worker.number, burial.how),
+            );
+            if burial.at_fault {
+                self.adoption_failed();
             }
+        }
+        if matches!(self.worker.state, State::BackingOff { until } if Instant::now() >= until) {
+            self.start_next(launcher, events);
+        }
+    }
+
+    /// A worker failed before its first snapshot; if that was not the first, what it took over may be the reason.
+    fn adoption_failed(&mut self) {
+        let Some(held) = &mut self.held else { return };
+        held.failures += 1;
+        if held.failures < ADOPTION_FAILURES {
             return;
         }
-        let State::BackingOff { until } = self.worker.state else {
-            return;
-        };
-        if Instant::now() < until {
-            return;
+        let text = format!(
+            "{ADOPTION_FAILURES} workers failed to go on with what is attached; all is attached anew, and what was not merged is lost"
+        );
+        log::line(LogLevel::Error, self.name(), text);
+        self.held = None;
+        self.totals.attached_anew();
+    }
+
+    fn start_next(&mut self, launcher: &Launcher, events: &Sender<Event>) {
+        if self.held.is_none() {
+            self.totals.attached_anew();
         }
-        let failures = self.worker.failures_in_a_row();
-        match Worker::start(program, &self.table.worker, next_number(), failures, events.clone()) {
+        let held = self.held.as_ref().map_or(&[][..], |held| &held.descriptors);
+        let (history, memory) = (self.worker.history(), memory_limit(&self.order));
+        let module = &self.table.worker;
+        match Worker::start(launcher, module, next_number(), history, memory, held, events.clone()) {
             Ok(worker) => {
                 self.worker = worker;
-                self.totals.worker_replaced();
+                self.log_lines = LOG_LINES;
+                self.send_first_order();
             }
             Err(error) => {
                 log::line(LogLevel::Error, self.name(), format!("{error:#}"));
-                self.worker.bury();
+                self.worker.postpone();
             }
         }
     }
@@ -267,14 +419,26 @@ impl Module {
         Some([&charts.charts, of_flows])
     }
 
-    /// Ends the worker.
+    /// Asks the worker to end. From here on nothing but the worker keeps its programs attached.
     pub fn stop(&mut self) {
-        self.worker.stop(std::time::Duration::from_millis(500));
+        self.held = None;
+        self.arrived.clear();
+        self.worker.stop();
+    }
+
+    /// Whether the worker's process is gone.
+    pub fn is_gone(&self) -> bool {
+        self.worker.is_gone()
     }
 }
 
+/// Most memory of a worker's own, bytes: loading takes the kernel's types and symbols, counting takes copies of the rows.
+pub fn memory_limit(order: &StartOrder) -> u64 {
+    LOADING_BYTES + u64::from(order.pid_table_size) * ROW_COPIES_BYTES
+}
+
 /// A number for each worker that is ever started.
-fn next_number() -> u64 {
+pub fn next_number() -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
@@ -298,7 +462,8 @@ fn kinds(event: &PlannedEvent) -> String {
 
 fn kind(message: &ToSupervisor) -> &'static str {
     match message {
-        ToSupervisor::Ready(_) => "Ready",
+        ToSupervisor::Ready(..) => "Ready",
+        ToSupervisor::Adopted => "Adopted",
         ToSupervisor::Tried(_) => "Tried",
         ToSupervisor::Snapshot(_) => "Snapshot",
         ToSupervisor::Log { .. } => "Log",

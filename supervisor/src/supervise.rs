@@ -1,16 +1,19 @@
 //! The main loop: at every aligned interval asks all workers, waits half an interval at most, prints what came.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use launcher::client::Launcher;
+use launcher::packets::Received;
 use shared::apps::ProcessTable;
 
+use crate::breaker::Breaker;
 use crate::chart::Chart;
 use crate::events::Event;
 use crate::log;
 use crate::module::Module;
+use launcher::Ended;
 
 /// Longest wait for the workers' first charts before the first interval begins.
 const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -20,6 +23,9 @@ const COLLECTING: Duration = Duration::from_secs(1);
 
 /// How often a worker's end or its next start is looked for while nothing else happens.
 const TENDING: Duration = Duration::from_millis(100);
+
+/// Longest time for workers to end when they are asked to, and then for the launcher to end them.
+const END_PATIENCE: Duration = Duration::from_millis(400);
 
 /// Where charts go.
 pub trait Output {
@@ -44,8 +50,10 @@ pub struct Supervisor<O> {
     pub update_every: Duration,
     /// End after so many intervals.
     pub iterations: Option<u64>,
-    /// The worker's program.
-    pub program: PathBuf,
+    /// Starts and ends workers.
+    pub launcher: Launcher,
+    /// The mark of the first attachment.
+    pub breaker: Option<Breaker>,
     /// For new workers.
     pub sender: Sender<Event>,
     /// Everything that happens.
@@ -62,10 +70,30 @@ impl<O: Output> Supervisor<O> {
             Ok(()) => Stop("all intervals are done".to_owned()),
             Err(stop) => stop,
         };
-        for module in &mut self.modules {
-            module.stop();
-        }
+        self.end();
         reason
+    }
+
+    /// Lets the workers end, and ends those that do not.
+    fn end(mut self) {
+        self.modules.iter_mut().for_each(Module::stop);
+        let deadline = Instant::now() + END_PATIENCE;
+        while !self.modules.iter().all(Module::is_gone)
+            && let Some(left) = deadline.checked_duration_since(Instant::now())
+        {
+            match self.events.recv_timeout(left) {
+                Ok(Event::Ended(Ended { worker, how })) => {
+                    if let Some(module) = self.module_of(worker) {
+                        module.process_ended(how);
+                    }
+                }
+                Ok(Event::Packet { worker, received }) => drop(self.receive(worker, received)),
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        self.launcher.stop(END_PATIENCE);
+        self.breaker.iter_mut().for_each(|breaker| breaker.tend(true));
     }
 
     fn intervals(&mut self) -> Result<(), Stop> {
@@ -87,6 +115,7 @@ impl<O: Output> Supervisor<O> {
             }
             self.draw(false)?;
             self.output.end_of_interval().map_err(gone)?;
+            self.breaker.iter_mut().for_each(|breaker| breaker.tend(false));
         }
         Ok(())
     }
@@ -94,7 +123,7 @@ impl<O: Output> Supervisor<O> {
     /// Asks every worker for an epoch, and waits half a collecting interval for the answers.
     fn collect(&mut self, tick: u64) -> Result<(), Stop> {
         for module in &mut self.modules {
-            module.collect(tick);
+            module.collect(tick, &self.launcher);
         }
         let deadline = Instant::now() + COLLECTING / 2;
         self.handle_until(deadline, |modules| modules.iter().any(Module::is_collecting))
@@ -108,7 +137,7 @@ impl<O: Output> Supervisor<O> {
                 return Ok(());
             };
             for module in &mut self.modules {
-                module.tend(&self.program, &self.sender);
+                module.tend(&self.launcher, &self.sender);
             }
             match self.events.recv_timeout(left.min(TENDING)) {
                 Ok(event) => self.handle(event)?,
@@ -124,30 +153,31 @@ impl<O: Output> Supervisor<O> {
     fn handle(&mut self, event: Event) -> Result<(), Stop> {
         match event {
             Event::Stop(reason) => return Err(Stop(reason)),
-            Event::Connected { worker, orders } => {
-                if let Some(module) = self.module_of(worker) {
-                    module.connected(orders);
+            Event::Packet { worker, received } => self.receive(worker, received)?,
+            Event::Closed { worker, why } => {
+                if let Some(module) = self.modules.iter_mut().find(|module| module.worker_number() == worker)
+                {
+                    module.channel_closed(&why, &self.launcher);
                 }
             }
-            Event::Closed { worker } => {
+            Event::Ended(Ended { worker, how }) => {
                 if let Some(module) = self.module_of(worker) {
-                    module.lost("its channel is closed");
+                    module.process_ended(how);
                 }
             }
-            Event::Frame { worker, bytes } => self.receive(worker, &bytes)?,
         }
         Ok(())
     }
 
-    fn receive(&mut self, worker: u64, bytes: &[u8]) -> Result<(), Stop> {
+    fn receive(&mut self, worker: u64, received: Received) -> Result<(), Stop> {
         let Some(module) = self.modules.iter_mut().find(|module| module.worker_number() == worker) else {
             return Ok(()); // of a worker that was buried
         };
-        match module.receive(bytes, self.processes.as_mut()) {
+        match module.receive(received, self.processes.as_mut(), &self.launcher) {
             // Announced at once: whatever is counted from here on comes after the first zero.
             Ok(true) => self.draw(true)?,
             Ok(false) => {}
-            Err(error) => module.lost(&format!("{error:#}")),
+            Err(error) => module.lost(&format!("{error:#}"), true, &self.launcher),
         }
         Ok(())
     }

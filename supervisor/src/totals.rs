@@ -5,7 +5,10 @@
 use std::path::Path;
 
 use shared::apps::ProcessTable;
-use shared::snapshot::{Missed, Snapshot};
+use shared::snapshot::{Baseline, Missed, Snapshot};
+
+/// Counters of a row beside those of the table.
+const EXTRA_COUNTERS: usize = 2;
 
 /// A snapshot that does not fit the module's table.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -43,6 +46,7 @@ pub struct Totals {
     /// Operations that the last canary did, and that were counted.
     canary: (u64, u64),
     merged_epoch: u64,
+    baseline: Baseline,
     assigned: Vec<shared::apps::GroupId>,
 }
 
@@ -57,13 +61,20 @@ impl Totals {
             missed: Missed::default(),
             canary: (0, 0),
             merged_epoch: 0,
+            baseline: Baseline::default(),
             assigned: Vec::new(),
         }
     }
 
-    /// A new worker counts its epochs from 1 again.
-    pub fn worker_replaced(&mut self) {
+    /// Everything is attached anew: epochs are counted from 1 again.
+    pub fn attached_anew(&mut self) {
         self.merged_epoch = 0;
+        self.baseline = Baseline::default();
+    }
+
+    /// Of the newest epoch that is in the totals.
+    pub fn baseline(&self) -> &Baseline {
+        &self.baseline
     }
 
     /// The last canary did `done` operations, of which `counted` were counted.
@@ -94,14 +105,14 @@ impl Totals {
             return Ok(false);
         }
         self.merged_epoch = snapshot.epoch;
+        self.baseline.clone_from(&snapshot.baseline);
         for row in snapshot.values.chunks_exact(self.counters).chain([snapshot.unattributed.as_slice()]) {
             add(&mut self.system, row);
         }
-        self.missed.no_row += snapshot.missed.no_row;
-        self.missed.recursion += snapshot.missed.recursion;
-        self.missed.kretprobe += snapshot.missed.kretprobe;
-        self.missed.failed_reads += snapshot.missed.failed_reads;
-        self.missed.no_flow += snapshot.missed.no_flow;
+        self.missed.no_row = self.missed.no_row.wrapping_add(snapshot.missed.no_row);
+        self.missed.recursion = self.missed.recursion.wrapping_add(snapshot.missed.recursion);
+        self.missed.kretprobe = self.missed.kretprobe.wrapping_add(snapshot.missed.kretprobe);
+        self.missed.failed_reads = self.missed.failed_reads.wrapping_add(snapshot.missed.failed_reads);
         if let Some(processes) = processes {
             self.charge_groups(snapshot, processes);
         }
@@ -110,7 +121,10 @@ impl Totals {
 
     fn check(&self, snapshot: &Snapshot) -> Result<(), MergeError> {
         let (rows, values) = (snapshot.identities.len(), snapshot.values.len());
-        if values != rows * self.counters || snapshot.unattributed.len() != self.counters {
+        if values != rows * self.counters
+            || snapshot.unattributed.len() != self.counters
+            || snapshot.baseline.totals.len() > self.counters + EXTRA_COUNTERS
+        {
             return Err(MergeError::Shape { rows, values, counters: self.counters });
         }
         if snapshot.epoch != self.merged_epoch && snapshot.epoch != self.merged_epoch + 1 {
@@ -205,6 +219,7 @@ mod tests {
             command_lines: Vec::new(),
             flows: Vec::new(),
             missed: Missed { no_row: 500, ..Missed::default() },
+            baseline: Baseline::default(),
         }
     }
 
@@ -235,7 +250,7 @@ mod tests {
         assert_eq!(totals.merge(&snapshot(1), None), Ok(false));
         assert_eq!(totals.system(0), 531);
         assert_eq!(totals.merge(&snapshot(3), None), Err(MergeError::Order { got: 3, merged: 1 }));
-        totals.worker_replaced();
+        totals.attached_anew();
         assert_eq!(totals.merge(&snapshot(1), None), Ok(true));
         assert_eq!(totals.system(0), 1062);
     }

@@ -1,198 +1,255 @@
-//! One worker process: started, met, told what to do, buried, and started again.
-//!
-//! Workers are started by the main thread only: the kernel kills a worker when the thread that started it ends.
+//! One worker process as the supervisor sees it: started, told what to do, given up, buried.
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::Sender;
+use std::hash::{BuildHasher, RandomState};
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcSender};
-use serde::{Deserialize, Serialize};
+use ipc_channel::ipc::IpcBytesSender;
+use launcher::client::Launcher;
+use launcher::packets;
 use shared::wire::{self, ToWorker};
 
 use crate::events::Event;
-use crate::temporary;
 
-/// Longest time for a worker to arrive, load and attach; a hundred kprobes on a slow machine take some seconds.
+/// Longest time for a worker to load and attach; a hundred kprobes on a slow machine take some seconds.
 const START_PATIENCE: Duration = Duration::from_secs(120);
 
-/// Longest time between two attempts to start a worker.
+/// Longest time for a snapshot, and for taking over: a worker that is stopped or runs in circles is noticed within three intervals. Doubled
+/// with each one that was too slow, for machines that are as slow as that.
+const PATIENCE: Duration = Duration::from_millis(2500);
+
+/// Longest time between two attempts to start a worker. They never end.
 const MAX_DELAY: Duration = Duration::from_secs(60);
 
-/// How long a worker that is given up may take to end by itself, so that its own exit status is seen.
-const LAST_WORDS: Duration = Duration::from_millis(100);
-
-/// What a worker sends when it arrives: the supervisor's ends of two channels. The worker's own type of this name has the same fields.
-#[derive(Debug, Serialize, Deserialize)]
-struct Hello {
-    to_worker: IpcBytesSender,
-    from_worker: IpcBytesReceiver,
-}
+/// Longest time after workers that somebody else killed: what is attached counts on meanwhile, and its tables fill.
+const MAX_DELAY_AFTER_KILLS: Duration = Duration::from_secs(1);
 
 /// What a worker is doing.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Started; loading and attaching.
+    /// Started; loading and attaching, or taking over.
     Starting {
         /// When it is given up.
         until: Instant,
     },
-    /// Counting. `collecting`: it owes a snapshot.
+    /// Counting. `owes`: it owes a snapshot, and when it is given up.
     Ready {
-        /// A `Collect` is under way.
-        collecting: bool,
+        /// Until when.
+        owes: Option<Instant>,
     },
-    /// Ended; the next one is started then.
+    /// Given up or gone; its process or its channel is not seen to be closed yet. Nothing that it says counts.
+    Ending,
+    /// Gone; the next one is started then.
     BackingOff {
         /// When.
         until: Instant,
     },
 }
 
-/// A module's worker, and those that come after it.
+/// What became of the workers before, since the last one that delivered a snapshot.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct History {
+    /// Ended, for any reason.
+    pub failures: u32,
+    /// Ended because they did not do what they were asked for.
+    pub faults: u32,
+}
+
+impl History {
+    fn patience(self) -> Duration {
+        PATIENCE * (1 << self.faults.min(5))
+    }
+}
+
+/// A module's worker.
 #[derive(Debug)]
 pub struct Worker {
     /// What it is doing.
     pub state: State,
     /// Number among all workers that were ever started; ties an event to the right one.
     pub number: u64,
-    child: Option<Child>,
     orders: Option<IpcBytesSender>,
-    rendezvous: String,
-    failures_in_a_row: u32,
+    /// One for each thing that it sent and that was dealt with: the next one is taken then, so that its flood stays with it.
+    permits: Sender<()>,
+    history: History,
     delivered: bool,
+    /// It did not do what it was asked for, or something else.
+    at_fault: bool,
+    /// It ended in the middle of something.
+    was_busy: bool,
+    /// How its process ended.
+    ended: Option<String>,
+    channel_is_closed: bool,
 }
 
 impl Worker {
-    /// Starts the worker of `module`. `program`: ebpf-worker. Its messages arrive in `events` under `number`.
+    /// Starts the worker of `module`. Its messages arrive in `events` under `number`.
+    ///
+    /// `memory_bytes`: most memory of its own; `held`: descriptors that it takes over.
     pub fn start(
-        program: &Path,
+        launcher: &Launcher,
         module: &str,
         number: u64,
-        failures_in_a_row: u32,
+        history: History,
+        memory_bytes: u64,
+        held: &[OwnedFd],
         events: Sender<Event>,
     ) -> Result<Self> {
-        temporary::check()?;
-        let (server, rendezvous) = IpcOneShotServer::<Hello>::new().context("cannot make a rendezvous")?;
-        let child = Command::new(program)
-            .args([module, &rendezvous, &std::process::id().to_string()])
-            .stdin(Stdio::null())
-            // Standard output is the protocol; a worker must not reach it.
-            .stdout(Stdio::null())
-            .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
+        let ends = launcher.start_worker(number, module, memory_bytes, held)?;
+        let (permits, wait) = channel();
+        let receiver = packets::Receiver::new(ends.packets, wire::MAX_FRAME);
         thread::Builder::new()
             .name(format!("worker {number}"))
-            .spawn(move || forward(server, number, &events))
+            .spawn(move || forward(receiver, number, &events, &wait))
             .context("cannot start the thread that listens to a worker")?;
+        let patience = if held.is_empty() { START_PATIENCE } else { history.patience() };
         Ok(Worker {
-            state: State::Starting { until: Instant::now() + START_PATIENCE },
+            state: State::Starting { until: Instant::now() + patience },
             number,
-            child: Some(child),
-            orders: None,
-            rendezvous,
-            failures_in_a_row,
+            orders: Some(ends.orders),
+            permits,
+            history,
             delivered: false,
+            at_fault: false,
+            was_busy: false,
+            ended: None,
+            channel_is_closed: false,
         })
-    }
-
-    /// The worker arrived.
-    pub fn connected(&mut self, orders: IpcBytesSender) {
-        self.orders = Some(orders);
     }
 
     /// Sends an order. A worker that cannot be reached is about to be reported as closed.
     pub fn send(&self, order: &ToWorker) -> Result<()> {
-        let orders = self.orders.as_ref().context("the worker has not arrived")?;
+        let orders = self.orders.as_ref().context("the worker is given up")?;
         orders.send(&wire::encode(order)?).context("the worker cannot be reached")
+    }
+
+    /// What it sent last is dealt with.
+    pub fn permit_next(&self) {
+        // Its thread may have ended.
+        let _ = self.permits.send(());
+    }
+
+    /// A snapshot is asked for.
+    pub fn owes_snapshot(&mut self) {
+        self.state = State::Ready { owes: Some(Instant::now() + self.history.patience()) };
     }
 
     /// It delivered a snapshot: what went wrong before does not count any more.
     pub fn delivered(&mut self) {
         self.delivered = true;
-        self.failures_in_a_row = 0;
-        self.state = State::Ready { collecting: false };
+        self.history = History::default();
+        self.state = State::Ready { owes: None };
     }
 
-    /// How many workers of this module have failed one after the other.
-    pub fn failures_in_a_row(&self) -> u32 {
-        self.failures_in_a_row
+    /// What the next worker of this module should know.
+    pub fn history(&self) -> History {
+        self.history
     }
 
-    /// Ends the process if it still runs, and decides when the next one starts: at once after one that worked, else after a time that doubles.
+    /// Whether it did not do what it was asked for within its time.
+    pub fn is_late(&self) -> bool {
+        match self.state {
+            State::Starting { until } | State::Ready { owes: Some(until) } => Instant::now() >= until,
+            _ => false,
+        }
+    }
+
+    /// Ends it, if it lives. From here on nothing that it says counts, so whatever it has not delivered yet is delivered by the next.
     ///
-    /// Returns how it ended, as text.
-    pub fn bury(&mut self) -> String {
+    /// `at_fault`: it is ended for what it does or does not do.
+    pub fn give_up(&mut self, at_fault: bool, launcher: &Launcher) {
+        self.at_fault = at_fault;
+        self.was_busy = !matches!(self.state, State::Ready { owes: None });
         self.orders = None;
-        let end = self
-            .child
-            .take()
-            .map_or_else(|| "it never started".to_owned(), |child| end_of(child, LAST_WORDS));
-        let delay =
-            if self.delivered { Duration::from_millis(200) } else { delay_after(self.failures_in_a_row) };
-        self.failures_in_a_row += 1;
+        self.state = State::Ending;
+        launcher.kill(self.number);
+    }
+
+    /// Its channel is closed: everything that it sent has been dealt with.
+    pub fn channel_closed(&mut self) {
+        self.channel_is_closed = true;
+    }
+
+    /// Its process has ended.
+    pub fn process_ended(&mut self, how: String) {
+        self.ended = Some(how);
+    }
+
+    /// How it ended, once it is given up and nothing of it is left; then the time of the next one is set: at once after one that worked, else
+    /// after a time that doubles, and never not at all.
+    pub fn bury(&mut self) -> Option<Burial> {
+        if self.state != State::Ending || !self.channel_is_closed {
+            return None;
+        }
+        let how = self.ended.take()?;
+        // Somebody else's SIGKILL is no fault of its own.
+        let at_fault = !self.delivered && (self.at_fault || (self.was_busy && !how.ends_with("SIGKILL")));
+        let delay = match (self.delivered, at_fault) {
+            (true, _) => Duration::ZERO,
+            (false, true) => delay_after(Duration::from_secs(1), self.history.faults, MAX_DELAY),
+            (false, false) => {
+                delay_after(Duration::from_millis(50), self.history.failures, MAX_DELAY_AFTER_KILLS)
+            }
+        };
+        self.history.failures += 1;
+        self.history.faults += u32::from(at_fault);
         self.state = State::BackingOff { until: Instant::now() + delay };
-        end
+        Some(Burial { how, at_fault })
     }
 
-    /// Whether the process has ended without ever arriving; then the thread that waits for it is told so.
-    pub fn died_before_arriving(&mut self) -> bool {
-        if self.orders.is_some() {
-            return false;
-        }
-        let ended = self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_)) | Err(_)));
-        if ended {
-            // Somebody has to arrive, or the thread waits for ever; it then finds the channel closed.
-            drop(IpcSender::<Hello>::connect(std::mem::take(&mut self.rendezvous)));
-        }
-        ended
+    /// The next one could not even be started.
+    pub fn postpone(&mut self) {
+        let delay = delay_after(Duration::from_secs(1), self.history.failures, MAX_DELAY);
+        self.history.failures += 1;
+        self.state = State::BackingOff { until: Instant::now() + delay };
     }
 
-    /// Asks the worker to end, and ends it when it has not within `patience`.
-    pub fn stop(&mut self, patience: Duration) {
+    /// Asks the worker to end.
+    pub fn stop(&mut self) {
         let _ = self.send(&ToWorker::Shutdown);
         self.orders = None;
-        if let Some(child) = self.child.take() {
-            end_of(child, patience);
-        }
+        self.state = State::Ending;
+    }
+
+    /// Whether its process is gone.
+    pub fn is_gone(&self) -> bool {
+        self.ended.is_some() || matches!(self.state, State::BackingOff { .. })
     }
 }
 
-/// 1, 2, 4, … seconds.
-fn delay_after(failures: u32) -> Duration {
-    Duration::from_secs(1 << failures.min(6)).min(MAX_DELAY)
+/// What became of a worker.
+#[derive(Debug)]
+pub struct Burial {
+    /// How its process ended.
+    pub how: String,
+    /// It failed in what it was asked to do, before it had ever delivered.
+    pub at_fault: bool,
 }
 
-/// Waits for the end of a process for `patience`, then kills it.
-fn end_of(mut child: Child, patience: Duration) -> String {
-    let deadline = Instant::now() + patience;
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return status.to_string(),
-            Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
-            Ok(None) => break,
-            Err(error) => return format!("unknown: {error}"),
-        }
-    }
-    let _ = child.kill();
-    child.wait().map_or_else(|error| format!("unknown: {error}"), |status| status.to_string())
+/// `first`, then twice as long each time, up to `most`; a quarter of it by chance, so that hosts that were started together do not stay in step.
+fn delay_after(first: Duration, failures: u32, most: Duration) -> Duration {
+    let delay = first.saturating_mul(1 << failures.min(16)).min(most);
+    let chance = RandomState::new().hash_one(0) % 256;
+    delay.mul_f64(0.75 + 0.25 * chance as f64 / 256.0)
 }
 
-/// A worker's thread: waits for it to arrive, then passes on what it sends, until it ends.
-fn forward(server: IpcOneShotServer<Hello>, worker: u64, events: &Sender<Event>) {
-    if let Ok((_, Hello { to_worker, from_worker })) = server.accept()
-        && events.send(Event::Connected { worker, orders: to_worker }).is_ok()
-    {
-        while let Ok(bytes) = from_worker.recv() {
-            if events.send(Event::Frame { worker, bytes }).is_err() {
-                return;
+/// A worker's thread: passes on what it sends, one thing at a time, until it ends.
+fn forward(mut receiver: packets::Receiver, worker: u64, events: &Sender<Event>, permits: &Receiver<()>) {
+    let why = loop {
+        match receiver.receive() {
+            Ok(Some(received)) => {
+                if events.send(Event::Packet { worker, received }).is_err() || permits.recv().is_err() {
+                    return;
+                }
             }
+            Ok(None) => break "its channel is closed".to_owned(),
+            Err(error) => break format!("{error:#}"),
         }
-    }
-    let _ = events.send(Event::Closed { worker });
+    };
+    let _ = events.send(Event::Closed { worker, why });
 }
 
 #[cfg(test)]
@@ -201,7 +258,12 @@ mod tests {
 
     #[test]
     fn delays_double_up_to_a_minute() {
-        let seconds: Vec<u64> = (0..9).map(|failures| delay_after(failures).as_secs()).collect();
-        assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        for (failures, seconds) in [1, 2, 4, 8, 16, 32, 60, 60].into_iter().enumerate() {
+            let delay = delay_after(Duration::from_secs(1), failures as u32, MAX_DELAY).as_secs_f64();
+            assert!(
+                (0.75..=1.0).contains(&(delay / f64::from(seconds))),
+                "{delay} s after {failures} failures"
+            );
+        }
     }
 }

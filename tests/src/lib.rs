@@ -6,6 +6,7 @@
 //! - [`plugin`]: starts and ends the real supervisor, with private configuration.
 //! - [`check`]: what `--check` says against what the plugin does.
 //! - [`matrix`]: every way of counting on every kernel, and the document about it.
+//! - [`chaos`]: ends workers at random under a known load.
 //! - [`agent`]: a private real Netdata agent on loopback.
 //! - [`oracle`]: `perf stat` beside the plugin.
 //! - [`residue`]: what the plugin left in the kernel and among the processes.
@@ -13,6 +14,7 @@
 //! Input: the built programs in `EBPF_BIN_DIR` (default `target/release`). Nothing here knows how they work.
 
 pub mod agent;
+pub mod chaos;
 pub mod check;
 pub mod compare;
 pub mod effects;

@@ -12,7 +12,7 @@ use crate::system::{is_alive, processes, wait_until};
 /// Kinds of eBPF objects that `bpftool` lists.
 const KINDS: [&str; 3] = ["prog", "map", "link"];
 /// Names of our programs, as comm shows them.
-const PROGRAMS: [&str; 3] = ["supervisor", "ebpf.plugin", "ebpf-worker"];
+const PROGRAMS: [&str; 4] = ["supervisor", "ebpf.plugin", "ebpf-launcher", "ebpf-worker"];
 
 /// Everything that a plugin could leave behind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -104,6 +104,15 @@ pub fn children(parent: u32) -> Result<Vec<u32>> {
         .collect())
 }
 
+/// Pids of the living workers of a supervisor: the children of its launcher.
+pub fn workers(supervisor: u32) -> Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for launcher in children(supervisor)? {
+        found.extend(children(launcher)?);
+    }
+    Ok(found)
+}
+
 /// Whether a process with this id exists and has not ended.
 pub fn is_alive(pid: u32) -> bool {
     process(pid).is_some_and(|process| process.state != 'Z')

@@ -8,7 +8,7 @@ use tests::agent::{Agent, complaints};
 use tests::compare::COUNTERS;
 use tests::effects::Expected;
 use tests::load::Load;
-use tests::plugin::only_process;
+use tests::plugin::{STOP_LIMIT, only_process};
 use tests::residue::{Residue, wait_dead};
 use tests::system::alone;
 
@@ -102,4 +102,29 @@ fn the_agents_switch_works() {
     assert!(agent.plugin_pids().unwrap().is_empty());
     assert!(agent.charts().unwrap().keys().all(|id| !id.starts_with("ebpf.") && !id.starts_with("apps.")));
     agent.stop().unwrap();
+}
+
+/// However an agent ends, no plugin outlives it, and the next agent starts one again. `EBPF_CHAOS_AGENTS`: how many agents.
+#[test]
+fn no_plugin_outlives_its_agent() {
+    let _alone = alone().unwrap();
+    let before = Residue::now().unwrap();
+    let rounds = std::env::var("EBPF_CHAOS_AGENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(4);
+    for round in 0..rounds {
+        let mut agent = Agent::start(true, &conf(), GROUPS).unwrap();
+        agent
+            .wait("the plugin's charts", CHARTS_LIMIT, |agent| Ok(agent.charts()?.contains_key("ebpf.io")))
+            .unwrap();
+        let plugins = agent.plugin_pids().unwrap();
+        assert_eq!(plugins.len(), 1);
+        if round % 2 == 0 {
+            // SIGKILL: the plugin sees that its pipes have no other end.
+            drop(agent);
+        } else {
+            let (_, log) = agent.stop().unwrap();
+            assert!(complaints(&log).is_empty(), "{:?}", complaints(&log));
+        }
+        wait_dead(&plugins, STOP_LIMIT).unwrap();
+        before.wait_gone(STOP_LIMIT).unwrap();
+    }
 }

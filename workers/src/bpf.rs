@@ -4,7 +4,7 @@
 
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::libc;
 
@@ -87,6 +87,19 @@ impl MapHandle {
     /// A handle of its own on `fd`. `key_size` and `value_size` must be those that the map was made with.
     pub fn new(fd: BorrowedFd<'_>, key_size: usize, value_size: usize) -> io::Result<Self> {
         Ok(MapHandle { fd: fd.try_clone_to_owned()?, key_size, value_size })
+    }
+
+    /// `fd` itself, which another process may have sent: the kernel is asked whether the sizes are right.
+    pub fn of(fd: OwnedFd, key_size: usize, value_size: usize) -> io::Result<Self> {
+        use std::os::fd::AsFd;
+        /// `key_size` and `value_size` of `struct bpf_map_info`: the third and fourth word.
+        const SIZES: usize = 16;
+        let sizes = info_word::<SIZES>(fd.as_fd())?.unwrap_or(0).to_ne_bytes();
+        let (key, value) = sizes.split_at(4);
+        if key != (key_size as u32).to_ne_bytes() || value != (value_size as u32).to_ne_bytes() {
+            return Err(io::Error::other("a map of another shape"));
+        }
+        Ok(MapHandle { fd, key_size, value_size })
     }
 
     /// Reads the value of `key` into `value`; `false` when there is none.
@@ -264,6 +277,13 @@ fn info_word<const END: usize>(object: BorrowedFd<'_>) -> io::Result<Option<u64>
     let mut word = [0; 8];
     word.copy_from_slice(&info[END - 8..]);
     Ok((attribute.length as usize >= END).then(|| u64::from_ne_bytes(word)))
+}
+
+/// A duplicate of a descriptor of this process, closed on exec.
+pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the number is only passed to fcntl; if it is not open (any more) that fails.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    borrowed.try_clone_to_owned()
 }
 
 /// A descriptor that the kernel has just made.

@@ -1,35 +1,38 @@
-//! `ebpf-worker canary MODULE`: does what `shared::canary` lists, when it is told to, and ends.
+//! A canary, which the launcher forks like a worker: does what `shared::canary` lists, when it is told to, and ends.
 //!
-//! Standard input is a socket: one byte sent says that it is ready, one byte received says go. Both by send(2) and recv(2), which no counter
-//! counts, so that between the two snapshots there is nothing but the deeds. Nothing on the host is changed: only /dev/null and /dev/zero are
+//! Over its socket it sends its process id when it is ready, hears one byte that says go, and sends one when it is done. All by sendmsg(2) and
+//! recv(2), which no counter counts, so that between the two snapshots there is nothing but the deeds. Nothing on the host is changed: only /dev/null and /dev/zero are
 //! opened, and the name that is removed does not exist.
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::{Context, Result, bail};
 use nix::libc;
 use nix::sys::socket::{MsgFlags, recv, send};
 use shared::canary::{READ_BYTES, WRITE_BYTES};
 
-const STDIN: i32 = 0;
-
 /// No file of this name: /proc takes none.
 const NO_FILE: &std::ffi::CStr = c"/proc/self/no-such-file-canary";
 
 /// Waits for the word, does the deeds of `module`, and returns.
-pub fn run(module: &str) -> Result<()> {
+pub fn run(module: &str, socket: &impl AsFd) -> Result<()> {
+    let socket = socket.as_fd().as_raw_fd();
     // The first thread makes the C library look for the number of CPUs, in files.
     std::thread::spawn(|| ()).join().ok();
     wait_until_alone();
-    send(STDIN, b"r", MsgFlags::MSG_NOSIGNAL).context("cannot tell that the canary is ready")?;
+    send(socket, &std::process::id().to_ne_bytes(), MsgFlags::MSG_NOSIGNAL)
+        .context("cannot tell that the canary is ready")?;
     let mut word = [0];
-    if recv(STDIN, &mut word, MsgFlags::empty()).context("cannot wait for the word")? == 0 {
+    if recv(socket, &mut word, MsgFlags::empty()).context("cannot wait for the word")? == 0 {
         return Ok(()); // the supervisor is gone
     }
     match module {
-        "process" => process(),
+        "process" => process()?,
         _ => bail!("module `{module}` has no canary"),
     }
+    send(socket, b"d", MsgFlags::MSG_NOSIGNAL).context("cannot tell that the deeds are done")?;
+    Ok(())
 }
 
 /// A thread that is joined may still be on its way out; its end must not be taken for a deed.

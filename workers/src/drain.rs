@@ -6,7 +6,7 @@
 use std::io;
 
 use nix::time::{ClockId, clock_gettime};
-use shared::snapshot::{CommandLine, Missed, Snapshot};
+use shared::snapshot::{Baseline, CommandLine, Missed, Snapshot};
 
 use crate::bpf::MapHandle;
 use crate::flows::Flows;
@@ -36,6 +36,8 @@ pub struct Maps {
     pub counters: usize,
     /// Possible CPUs.
     pub cpus: usize,
+    /// Hashes may be read by batches.
+    pub batches: bool,
     /// Whose first word tells the programs the epoch's parity.
     pub epoch: MapHandle,
     /// That word in odd epochs; it is 0 in even ones.
@@ -53,6 +55,11 @@ pub struct Maps {
 }
 
 impl Maps {
+    /// Whether anything is counted by epoch: without applications only flows are.
+    fn have_epochs(&self) -> bool {
+        self.overflow.is_some() || self.flows.is_some()
+    }
+
     /// Values that the rows of all CPUs take without applications.
     fn rows_without_apps(&self) -> usize {
         if self.rows.value_size() == row_size(self.counters) { self.cpus } else { 1 }
@@ -63,6 +70,13 @@ impl Maps {
 fn write_epoch(maps: &Maps, epoch: u64) -> io::Result<()> {
     let word = if epoch & 1 == 1 { maps.odd_epoch } else { 0 };
     maps.epoch.update(&0_u32.to_ne_bytes(), &word.to_ne_bytes())
+}
+
+/// Whether the programs count in an odd epoch.
+fn is_odd(maps: &Maps) -> io::Result<bool> {
+    let mut word = [0; 8];
+    maps.epoch.lookup(&0_u32.to_ne_bytes(), &mut word)?;
+    Ok(u64::from_ne_bytes(word) == maps.odd_epoch)
 }
 
 /// Drains one module's maps.
@@ -119,6 +133,40 @@ impl Drain {
         Ok(Drain { maps, quiescence, epoch: 1, pending: None, totals })
     }
 
+    /// Goes on with the maps of another worker, wherever that was stopped.
+    ///
+    /// `merged`: the newest epoch that the supervisor has added to its totals, 0 when none; `baseline`: of that epoch. The epoch in the kernel is
+    /// either the next, and then rows of the merged one may be left, which count no more; or the one after it, and then the next is closed
+    /// and was not merged: it is given at the first `collect`.
+    pub fn adopt(
+        maps: Maps,
+        quiescence: Quiescence,
+        merged: u64,
+        baseline: &Baseline,
+    ) -> Result<Self, ReadError> {
+        let mut totals = baseline.totals.clone();
+        totals.resize(maps.counters + EXTRA_COUNTERS, 0);
+        let mut drain = Drain { maps, quiescence, epoch: merged + 1, pending: None, totals };
+        if !drain.maps.have_epochs() {
+            return Ok(drain);
+        }
+        if is_odd(&drain.maps).map_err(failed("read", "epoch"))? == (drain.epoch & 1 == 1) {
+            if merged > 0 {
+                drain.clear_all(merged)?;
+            }
+        } else {
+            drain.wait_until_quiet()?;
+            drain.read_closed()?;
+            drain.epoch += 1;
+        }
+        Ok(drain)
+    }
+
+    /// What the next worker needs, if it needs it.
+    pub fn maps(&self) -> (&Maps, &Quiescence) {
+        (&self.maps, &self.quiescence)
+    }
+
     /// Does once everything that an epoch will need of the kernel, and changes nothing.
     pub fn try_maps(&self) -> io::Result<()> {
         write_epoch(&self.maps, self.epoch)?;
@@ -140,7 +188,10 @@ impl Drain {
             }
             self.clear(&pending)?;
         }
-        let snapshot = if self.maps.overflow.is_some() { self.close_epoch()? } else { self.read_totals()? };
+        if self.maps.have_epochs() {
+            self.flip()?;
+        }
+        let snapshot = self.read_closed()?;
         self.epoch += 1;
         Ok(snapshot)
     }
@@ -148,11 +199,18 @@ impl Drain {
     /// Lets the programs count in the next epoch, and waits until none counts in this one.
     fn flip(&self) -> Result<(), ReadError> {
         write_epoch(&self.maps, self.epoch + 1).map_err(failed("write", "epoch"))?;
+        self.wait_until_quiet()
+    }
+
+    fn wait_until_quiet(&self) -> Result<(), ReadError> {
         self.quiescence.wait().map_err(failed("wait for the programs of", "epoch"))
     }
 
-    fn close_epoch(&mut self) -> Result<Snapshot, ReadError> {
-        self.flip()?;
+    /// Reads the epoch that is quiet.
+    fn read_closed(&mut self) -> Result<Snapshot, ReadError> {
+        if self.maps.overflow.is_none() {
+            return self.read_totals();
+        }
         let mut pending = Pending::new(self.empty_snapshot());
         self.read_rows(&mut pending)?;
         self.read_overflow(&mut pending)?;
@@ -174,6 +232,7 @@ impl Drain {
             command_lines: Vec::new(),
             flows: Vec::new(),
             missed: Missed::default(),
+            baseline: Baseline::default(),
         }
     }
 
@@ -272,11 +331,37 @@ impl Drain {
         Ok(())
     }
 
+    /// Frees every row of a merged epoch, when it is not known which ones are free already.
+    fn clear_all(&mut self, epoch: u64) -> Result<(), ReadError> {
+        let parity = (epoch & 1) as usize;
+        let zero = vec![0; self.maps.rows.value_size()];
+        // Without applications the rows are not those of an epoch.
+        let cpus = if self.maps.overflow.is_some() { self.maps.cpus } else { 0 };
+        for cpu in 0..cpus {
+            let Some(mapped) = &self.maps.mapped else {
+                let lane = (cpu * 2 + parity) as u32;
+                self.maps.rows.update(&lane.to_ne_bytes(), &zero).map_err(failed("clear", "rows"))?;
+                continue;
+            };
+            let first = first_slot(cpu, parity);
+            (first..first + SLOTS).filter(|&row| mapped.is_claimed(row)).for_each(|row| mapped.clear(row));
+            mapped.clear(spill_row(cpu, parity));
+        }
+        for (map, name) in
+            [(&mut self.maps.overflow, "overflow"), (&mut self.maps.command_lines, "command_lines")]
+        {
+            if let Some(map) = map {
+                map.clear(|key| is_quiet(key, epoch)).map_err(failed("clear", name))?;
+            }
+        }
+        if let Some(flows) = &mut self.maps.flows {
+            flows.clear_all(epoch).map_err(failed("clear", "flows"))?;
+        }
+        Ok(())
+    }
+
     /// Without applications: the CPUs' rows only grow, so an epoch is what they grew by. Flows have epochs all the same.
     fn read_totals(&mut self) -> Result<Snapshot, ReadError> {
-        if self.maps.flows.is_some() {
-            self.flip()?;
-        }
         let mut sums = vec![0_u64; self.totals.len()];
         // A value holds the row of one CPU, or those of all.
         let mut rows = vec![0; self.maps.rows.value_size()];
@@ -288,12 +373,14 @@ impl Drain {
                 }
             }
         }
-        let grown: Vec<u64> = sums.iter().zip(&self.totals).map(|(now, before)| now - before).collect();
+        let grown: Vec<u64> =
+            sums.iter().zip(&self.totals).map(|(now, before)| now.saturating_sub(*before)).collect();
         self.totals = sums;
         let mut snapshot = self.empty_snapshot();
         snapshot.unattributed.copy_from_slice(&grown[..self.maps.counters]);
         snapshot.missed.failed_reads = grown[self.maps.counters + 1];
         self.read_flows(&mut snapshot)?;
+        snapshot.baseline.totals.clone_from(&self.totals);
         self.pending = Some(Pending::new(snapshot.clone()));
         Ok(snapshot)
     }

@@ -34,6 +34,8 @@ pub const UNKNOWN_PER_CPU: usize = 8;
 pub struct Flows {
     /// Where flows are claimed, on kernels that can.
     slots: Option<MappedRows>,
+    /// The map that they are in.
+    slots_map: Option<MapHandle>,
     known: Hash,
     unknown: MapHandle,
     cpus: usize,
@@ -46,9 +48,22 @@ pub struct Flows {
 }
 
 impl Flows {
-    /// `slots`: mapped, where there are any; `known`: the hash; `unknown`: the array beside it; `cpus`: possible CPUs.
-    pub fn new(slots: Option<MappedRows>, known: Hash, unknown: MapHandle, cpus: usize) -> Self {
-        Flows { slots, known, unknown, cpus, claimed: Vec::new(), keys: Vec::new(), rows: Vec::new() }
+    /// `slots`: where there are any, to be mapped; `known`: the hash; `unknown`: the array beside it; `cpus`: possible CPUs.
+    pub fn new(slots: Option<MapHandle>, known: Hash, unknown: MapHandle, cpus: usize) -> io::Result<Self> {
+        let mapped = slots
+            .as_ref()
+            .map(|map| MappedRows::new(map.fd(), cpus * SLOTS_PER_CPU, FLOW_SLOT))
+            .transpose()?;
+        Ok(Flows {
+            slots: mapped,
+            slots_map: slots,
+            known,
+            unknown,
+            cpus,
+            claimed: Vec::new(),
+            keys: Vec::new(),
+            rows: Vec::new(),
+        })
     }
 
     /// Does once what reading and removing ask of the kernel, and changes nothing.
@@ -104,6 +119,17 @@ impl Flows {
                 self.claimed.push(index);
             }
         }
+    }
+
+    /// The slots, where there are any, the hash, and the array beside it.
+    pub fn maps(&self) -> (Option<&MapHandle>, &MapHandle, &MapHandle) {
+        (self.slots_map.as_ref(), self.known.map(), &self.unknown)
+    }
+
+    /// Removes everything of an epoch that is merged, when it is not known what is removed already.
+    pub fn clear_all(&mut self, epoch: u64) -> io::Result<()> {
+        self.read(epoch)?;
+        self.clear()
     }
 
     /// Removes what was read last: it is merged.

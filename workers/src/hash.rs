@@ -29,6 +29,18 @@ impl Hash {
         Hash { map, batches, keys, values }
     }
 
+    /// The map.
+    pub fn map(&self) -> &MapHandle {
+        &self.map
+    }
+
+    /// Removes every entry whose key is `wanted`.
+    pub fn clear(&mut self, wanted: impl Fn(&[u8]) -> bool) -> io::Result<()> {
+        let mut keys = Vec::new();
+        self.read(wanted, |key, _| keys.extend_from_slice(key))?;
+        self.delete(&keys)
+    }
+
     /// Does once what reading and deleting ask of the kernel, and changes nothing.
     pub fn try_once(&self) -> io::Result<()> {
         self.map.next_key(None)?;

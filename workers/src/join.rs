@@ -76,6 +76,7 @@ mod tests {
             command_lines: Vec::new(),
             flows: Vec::new(),
             missed: Missed::default(),
+            baseline: shared::snapshot::Baseline::default(),
         };
         join_rows(&mut snapshot, &[1], 2);
         assert_eq!(snapshot.values, [5, 50, 10, 100]);

@@ -22,15 +22,16 @@ use shared::wire::{Plan, PlannedEvent, StartOrder};
 
 pub use every::try_every_hook;
 pub use facts::Facts;
+pub use kprobe::Kprobe;
 
-use crate::bpf::{self, MapHandle};
+use crate::attached::{self, Attached};
+use crate::bpf::MapHandle;
 use crate::drain::Maps;
 use crate::flows::{FLOW, FLOW_KEY, FLOW_SLOT, Flows, SLOTS_PER_CPU, UNKNOWN_PER_CPU};
 use crate::hash::Hash;
 use crate::listening;
 use crate::mapping::MappedRows;
 use crate::rows::{COMMAND_LINE, CPU_ROWS, KEY, ROWS_PER_CPU, SLOTS, control, row_size};
-use kprobe::Kprobe;
 
 /// The map of an object's globals that begin as zero.
 const GLOBALS: &str = ".bss";
@@ -46,8 +47,8 @@ pub struct Loaded {
     pub may_be_preempted: bool,
     /// What counts which event.
     pub plan: Plan,
-    /// Where it is counted; taken by the drain.
-    pub maps: Option<Maps>,
+    /// Where it is counted.
+    maps: Option<Maps>,
 }
 
 impl Loaded {
@@ -67,30 +68,23 @@ impl Loaded {
         self.kprobes.iter().any(|kprobe| kprobe.is_at_return() && !kprobe.tells_misses())
     }
 
-    /// How often the kernel has skipped a program at an entry, because it was already running on that CPU; all programs, since the start.
-    pub fn recursion_misses(&self) -> u64 {
+    fn recursion_misses(&self) -> u64 {
         use std::os::fd::AsFd;
         let loaded = self.ebpf.programs().filter_map(|(_, program)| program.fd().ok());
-        // A kernel that does not answer has nothing to say about misses either: what it counted so far is 0.
-        let programs: u64 =
-            loaded.map(|fd| bpf::recursion_misses(fd.as_fd()).ok().flatten().unwrap_or(0)).sum();
-        programs + self.kprobe_misses(false)
+        attached::recursion_misses(loaded.map(|fd| fd.as_fd())) + attached::misses(&self.kprobes, false)
     }
 
-    /// Returns that kretprobes have lost; all together, since the start.
-    pub fn kretprobe_misses(&self) -> u64 {
-        self.kprobe_misses(true)
-    }
-
-    fn kprobe_misses(&self, at_return: bool) -> u64 {
-        self.kprobes.iter().filter(|kprobe| kprobe.is_at_return() == at_return).map(Kprobe::misses).sum()
-    }
-
-    /// Asks once what `recursion_misses` asks for.
-    pub fn try_programs(&self) -> std::io::Result<()> {
+    /// Only the descriptors: everything stays attached until the last duplicate of each is closed.
+    pub fn into_descriptors(self) -> Result<(Attached, Plan, Maps)> {
         use std::os::fd::AsFd;
-        let mut loaded = self.ebpf.programs().filter_map(|(_, program)| program.fd().ok());
-        loaded.next().map_or(Ok(()), |fd| bpf::recursion_misses(fd.as_fd()).map(drop))
+        let maps = self.maps.context("a module is loaded with its maps")?;
+        let loaded = self.ebpf.programs().filter_map(|(_, program)| program.fd().ok());
+        let programs = loaded.map(|fd| fd.as_fd().try_clone_to_owned()).collect::<std::io::Result<_>>();
+        let programs = programs.context("cannot keep the programs")?;
+        let others = attached::keepers(&attached::raw_of(&self.kprobes)).context("cannot keep the links")?;
+        // aya would disable perf events that others hold as well.
+        std::mem::forget(self.ebpf);
+        Ok((Attached { programs, kprobes: self.kprobes, others }, self.plan, maps))
     }
 }
 
@@ -312,18 +306,10 @@ fn open_maps(
     let flows = match ebpf.map("flows").filter(|_| order.flows) {
         Some(_) => {
             let known = Hash::new(handle(ebpf, "flows", FLOW_KEY, FLOW)?, batches);
-            let slots = match ebpf.map("flow_slots") {
-                Some(_) => Some(
-                    MappedRows::new(
-                        handle(ebpf, "flow_slots", 4, FLOW_SLOT)?.fd(),
-                        cpus * SLOTS_PER_CPU,
-                        FLOW_SLOT,
-                    )
-                    .context("cannot map the map `flow_slots`")?,
-                ),
-                None => None,
-            };
-            Some(Flows::new(slots, known, handle(ebpf, "unknown_flows", 4, FLOW)?, cpus))
+            let slots =
+                ebpf.map("flow_slots").map(|_| handle(ebpf, "flow_slots", 4, FLOW_SLOT)).transpose()?;
+            let unknown = handle(ebpf, "unknown_flows", 4, FLOW)?;
+            Some(Flows::new(slots, known, unknown, cpus).context("cannot map the map `flow_slots`")?)
         }
         None => None,
     };
@@ -332,7 +318,7 @@ fn open_maps(
     } else {
         (handle(ebpf, "control", 4, 8)?, 1)
     };
-    Ok(Maps { counters, cpus, epoch, odd_epoch, rows, mapped, overflow, command_lines, flows })
+    Ok(Maps { counters, cpus, batches, epoch, odd_epoch, rows, mapped, overflow, command_lines, flows })
 }
 
 fn handle(ebpf: &Ebpf, name: &str, key_size: usize, value_size: usize) -> Result<MapHandle> {

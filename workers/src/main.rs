@@ -1,13 +1,15 @@
-//! `ebpf-worker MODULE`: one eBPF module, alone in its own process.
+//! The launcher, and the worker of a module: one eBPF module, alone in its own process.
 //!
-//! Started by the supervisor only, which tells the module's name and where to meet. Loads, attaches, then answers every
-//! `Collect` with the epoch that it closes. Ends with its supervisor, whatever ended that.
+//! Started by the supervisor only, as the launcher, which forks a worker for each module. A worker loads and attaches, or takes over what a worker
+//! before it attached; then it answers every `Collect` with the epoch that it closes. It ends with its supervisor, whatever ended that.
 
+mod attached;
 mod bpf;
 mod canary;
 mod channel;
 mod drain;
 mod flows;
+mod handover;
 mod hash;
 mod join;
 mod listening;
@@ -22,81 +24,70 @@ mod tracefs;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use nix::sys::prctl;
-use nix::sys::signal::Signal;
-use nix::unistd::getppid;
+use launcher::confine;
+use launcher::server::{self, Job};
+use shared::snapshot::{Baseline, Snapshot};
 use shared::table::Table;
-use shared::wire::{LogLevel, Plan, StartOrder, ToSupervisor, ToWorker, TriedHook};
+use shared::wire::{Adoption, LogLevel, Plan, StartOrder, ToSupervisor, ToWorker, TriedHook};
 
+use attached::Attached;
 use channel::Channel;
 use drain::Drain;
-use loader::{Facts, Loaded};
+use loader::{Facts, Kprobe};
 use quiescence::Quiescence;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().collect();
-    if let [_, word, module] = arguments.as_slice()
-        && word == "canary"
-    {
-        return if canary::run(module).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [mode, rendezvous, supervisor] = arguments.as_slice() else { return usage() };
+    if mode != launcher::MODE {
+        return usage();
     }
-    let [_, module, rendezvous, supervisor] = arguments.as_slice() else {
-        eprintln!("ebpf-worker is started by the supervisor: ebpf-worker MODULE RENDEZVOUS SUPERVISOR_PID");
-        return ExitCode::from(2);
-    };
     // What went wrong has been told to the supervisor, if it could be reached; its log is the only one.
-    if run(module, rendezvous, supervisor).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match server::serve(rendezvous, supervisor) {
+        Ok(Some(job)) => work(job),
+        Ok(None) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }
 
-fn run(module: &str, rendezvous: &str, supervisor: &str) -> Result<()> {
-    die_with(supervisor)?;
-    let channel = Channel::connect(rendezvous)?;
-    let Some(order) = channel.next_order()? else {
-        return Ok(());
-    };
-    if let ToWorker::TryHooks(order) = &order {
-        return channel.send(&ToSupervisor::Tried(try_hooks(module, order)?));
+fn usage() -> ExitCode {
+    eprintln!(
+        "ebpf-worker is started by the supervisor: ebpf-worker {} RENDEZVOUS SUPERVISOR_PID",
+        launcher::MODE
+    );
+    ExitCode::from(2)
+}
+
+/// A worker's life, or a canary's.
+fn work(job: Job) -> ExitCode {
+    if let Some(module) = job.module.strip_prefix(launcher::CANARY) {
+        let outcome = canary::run(module, &job.messages);
+        // At once: closing what it was given would count as a deed.
+        std::process::exit(i32::from(outcome.is_err()));
     }
-    let ToWorker::Start(order) = order else { bail!("the first order must be to start") };
-    let outcome = match start(module, &order) {
-        Ok((table, loaded, drain)) => {
-            serve(&channel, &table, loaded, drain).map_err(|error| ("count", error))
-        }
+    let channel = Channel::new(job.orders, job.messages);
+    let outcome = match channel.next_order() {
+        Ok(Some(ToWorker::Start(order))) => run(&channel, &job.module, &order),
+        Ok(Some(ToWorker::Adopt(adoption))) => go_on(&channel, &job.module, &adoption, job.held),
+        Ok(Some(ToWorker::TryHooks(order))) => report_hooks(&channel, &job.module, &order),
+        Ok(None) => return ExitCode::SUCCESS,
+        Ok(Some(_)) => Err(("start", anyhow::anyhow!("the first order must be to start"))),
         Err(error) => Err(("start", error)),
     };
-    if let Err((stage, error)) = outcome {
-        let hint = hint(&error).to_owned();
-        channel.send(&ToSupervisor::Failed { stage: stage.to_owned(), cause: format!("{error:#}"), hint })?;
-        return Err(error);
-    }
-    Ok(())
-}
-
-/// Ends this process when its supervisor ends, even by SIGKILL.
-fn die_with(supervisor: &str) -> Result<()> {
-    prctl::set_pdeathsig(Some(Signal::SIGKILL)).context("cannot ask to end with the supervisor")?;
-    // It may have ended before the kernel knew our wish.
-    if getppid().to_string() != supervisor {
-        bail!("the supervisor {supervisor} is gone");
-    }
-    Ok(())
-}
-
-fn start(module: &str, order: &StartOrder) -> Result<(Table, Loaded, Drain)> {
-    let mut table = Table::of_worker(module)?;
-    if let Some(text) = &order.hook_overrides {
-        table.replace_hooks(text)?;
-    }
-    let facts = Facts::gather(&order.btf_path)?;
-    let mut loaded = loader::load(&table, order, &facts)?;
-    let quiescence = Quiescence::new(facts.btf.is_some())
-        .context("cannot make the maps that wait for running programs")?;
-    let maps = loaded.maps.take().context("a module is loaded with its maps")?;
-    let drain = Drain::new(maps, quiescence)?;
-    Ok((table, loaded, drain))
+    let Err((stage, error)) = outcome else { return ExitCode::SUCCESS };
+    let (cause, hint) = (format!("{error:#}"), hint(&error).to_owned());
+    // If the supervisor cannot be told, it is gone.
+    let _ = channel.send(&ToSupervisor::Failed { stage: stage.to_owned(), cause, hint });
+    // At once: an orderly end would take away what the next worker goes on with.
+    std::process::exit(1)
 }
 
 /// For `--check --hooks`.
+fn report_hooks(channel: &Channel, module: &str, order: &StartOrder) -> Result<(), Failure> {
+    let tried = try_hooks(module, order).map_err(|error| ("try the hooks", error))?;
+    channel.send(&ToSupervisor::Tried(tried)).map_err(|error| ("try the hooks", error))
+}
+
 fn try_hooks(module: &str, order: &StartOrder) -> Result<Vec<TriedHook>> {
     let mut table = Table::of_worker(module)?;
     if let Some(text) = &order.hook_overrides {
@@ -106,38 +97,111 @@ fn try_hooks(module: &str, order: &StartOrder) -> Result<Vec<TriedHook>> {
     Ok(loader::try_every_hook(&table, order, &facts))
 }
 
-fn serve(channel: &Channel, table: &Table, loaded: Loaded, mut drain: Drain) -> Result<()> {
-    report_losses(channel, table, &loaded.plan)?;
-    if loaded.may_lose_returns_silently() {
+/// An error, and what was being done.
+type Failure = (&'static str, anyhow::Error);
+
+fn run(channel: &Channel, module: &str, order: &StartOrder) -> Result<(), Failure> {
+    let (attached, mut drain) = start(channel, module, order).map_err(|error| ("start", error))?;
+    serve(channel, &attached, &mut drain, &Baseline::default()).map_err(|error| ("count", error))
+}
+
+/// Loads and attaches, and hands over what another worker would need.
+fn start(channel: &Channel, module: &str, order: &StartOrder) -> Result<(Attached, Drain)> {
+    let mut table = Table::of_worker(module)?;
+    if let Some(text) = &order.hook_overrides {
+        table.replace_hooks(text)?;
+    }
+    let facts = Facts::gather(&order.btf_path)?;
+    let loaded = loader::load(&table, order, &facts)?;
+    let quiescence = Quiescence::new(facts.btf.is_some())
+        .context("cannot make the maps that wait for running programs")?;
+    let (silent, realtime) = (loaded.may_lose_returns_silently(), loaded.may_be_preempted);
+    let (attached, plan, maps) = loaded.into_descriptors()?;
+    let drain = Drain::new(maps, quiescence)?;
+    report_losses(channel, &table, &plan)?;
+    if silent {
         let text = "results are taken by kretprobes, which lose some when many threads wait in a call; this kernel does not tell how many";
         channel.log(LogLevel::Warning, text.to_owned())?;
     }
-    if loaded.may_be_preempted
-        && let Err(refusal) = realtime::enter()
-    {
-        let text = format!(
-            "this kernel may preempt the worker, so that others' events are skipped and drawn as such: {refusal}"
-        );
+    if realtime {
+        enter_realtime(channel)?;
+    }
+    give_up_privileges(channel, &attached, &drain)?;
+    let (maps, quiescence) = drain.maps();
+    let (inventory, descriptors) = handover::hand_over(maps, quiescence, &attached, realtime);
+    channel.hand_over(&descriptors)?;
+    drop(descriptors);
+    channel.send(&ToSupervisor::Ready(plan, inventory))?;
+    Ok((attached, drain))
+}
+
+fn go_on(
+    channel: &Channel,
+    module: &str,
+    adoption: &Adoption,
+    held: Vec<std::os::fd::OwnedFd>,
+) -> Result<(), Failure> {
+    let (attached, mut drain) =
+        adopt(channel, module, adoption, held).map_err(|error| ("take over", error))?;
+    serve(channel, &attached, &mut drain, &adoption.baseline).map_err(|error| ("count", error))
+}
+
+fn adopt(
+    channel: &Channel,
+    module: &str,
+    adoption: &Adoption,
+    held: Vec<std::os::fd::OwnedFd>,
+) -> Result<(Attached, Drain)> {
+    let counters = Table::of_worker(module)?.counters().count();
+    let (attached, maps, quiescence) = handover::take_over(&adoption.inventory, held, counters)?;
+    let drain = Drain::adopt(maps, quiescence, adoption.merged_epoch, &adoption.baseline)?;
+    if adoption.inventory.realtime {
+        enter_realtime(channel)?;
+    }
+    give_up_privileges(channel, &attached, &drain)?;
+    channel.send(&ToSupervisor::Adopted)?;
+    Ok((attached, drain))
+}
+
+fn enter_realtime(channel: &Channel) -> Result<()> {
+    let Err(refusal) = realtime::enter() else { return Ok(()) };
+    let text = format!(
+        "this kernel may preempt the worker, so that others' events are skipped and drawn as such: {refusal}"
+    );
+    channel.log(LogLevel::Info, text)
+}
+
+fn give_up_privileges(channel: &Channel, attached: &Attached, drain: &Drain) -> Result<()> {
+    let works = || drain.try_maps().and_then(|()| attached.try_programs());
+    if let Some(refusal) = privileges::drop_all(works)? {
+        let text = format!("the worker keeps its capabilities, as this kernel wants them: {refusal}");
         channel.log(LogLevel::Info, text)?;
     }
-    if let Some(refusal) = privileges::drop_all(|| drain.try_maps().and_then(|()| loaded.try_programs()))? {
-        channel.log(
-            LogLevel::Info,
-            format!("the worker keeps its capabilities, as this kernel wants them: {refusal}"),
-        )?;
+    if let Err(error) = confine::worker(attached.kprobes.iter().any(Kprobe::has_entry)) {
+        channel.log(LogLevel::Warning, format!("the worker may make every system call: {error:#}"))?;
     }
-    channel.send(&ToSupervisor::Ready(loaded.plan.clone()))?;
-    let (mut recursion, mut kretprobe) = (Misses::default(), Misses::default());
+    Ok(())
+}
+
+fn serve(channel: &Channel, attached: &Attached, drain: &mut Drain, baseline: &Baseline) -> Result<()> {
+    let (mut recursion, mut kretprobe) =
+        (Misses::since(baseline.recursion), Misses::since(baseline.kretprobe));
     while let Some(order) = channel.next_order()? {
         match order {
             ToWorker::Collect { merged_epoch, .. } => {
                 let mut snapshot = drain.collect(merged_epoch)?;
-                snapshot.missed.recursion = recursion.of(snapshot.epoch, loaded.recursion_misses());
-                snapshot.missed.kretprobe = kretprobe.of(snapshot.epoch, loaded.kretprobe_misses());
+                recursion.split(&snapshot, attached.recursion_misses());
+                kretprobe.split(&snapshot, attached.kretprobe_misses());
+                snapshot.missed.recursion = recursion.in_epoch;
+                snapshot.missed.kretprobe = kretprobe.in_epoch;
+                snapshot.baseline.recursion = recursion.reported;
+                snapshot.baseline.kretprobe = kretprobe.reported;
                 channel.send(&ToSupervisor::Snapshot(snapshot))?;
             }
             ToWorker::Shutdown => break,
-            ToWorker::Start(_) | ToWorker::TryHooks(_) => bail!("an order to start, after the start"),
+            ToWorker::Start(_) | ToWorker::Adopt(_) | ToWorker::TryHooks(_) => {
+                bail!("an order to start, after the start")
+            }
         }
     }
     Ok(())
@@ -152,11 +216,16 @@ struct Misses {
 }
 
 impl Misses {
-    fn of(&mut self, epoch: u64, total: u64) -> u64 {
-        if epoch != self.epoch {
-            *self = Misses { reported: total, epoch, in_epoch: total.saturating_sub(self.reported) };
+    /// `reported`: what earlier epochs have told already.
+    fn since(reported: u64) -> Self {
+        Misses { reported, ..Misses::default() }
+    }
+
+    fn split(&mut self, snapshot: &Snapshot, total: u64) {
+        if snapshot.epoch != self.epoch {
+            let in_epoch = total.saturating_sub(self.reported);
+            *self = Misses { reported: total, epoch: snapshot.epoch, in_epoch };
         }
-        self.in_epoch
     }
 }
 

@@ -34,6 +34,11 @@ impl MappedRows {
         Ok(MappedRows { start: start.cast(), bytes, words_per_row: row_size / 8, rows })
     }
 
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
     /// Whether the first word of a row, its owner, is set.
     pub fn is_claimed(&self, row: usize) -> bool {
         self.word(row, 0).load(Ordering::Acquire) != 0

@@ -25,7 +25,7 @@ pub struct Quiescence {
     /// The kernel may be one whose map updates do not wait.
     membarrier: bool,
     outer: MapHandle,
-    inner: std::os::fd::OwnedFd,
+    inner: MapHandle,
 }
 
 impl Quiescence {
@@ -34,7 +34,28 @@ impl Quiescence {
         use std::os::fd::AsFd;
         let inner = bpf::create_map(ARRAY, 4, 8, 1, None)?;
         let outer = bpf::create_map(ARRAY_OF_MAPS, 4, 4, 1, Some(inner.as_fd()))?;
-        Ok(Quiescence { membarrier: !has_btf, outer: MapHandle::new(outer.as_fd(), 4, 4)?, inner })
+        let outer = MapHandle::new(outer.as_fd(), 4, 4)?;
+        Ok(Quiescence { membarrier: !has_btf, outer, inner: MapHandle::new(inner.as_fd(), 4, 8)? })
+    }
+
+    /// The way of another worker, by its two maps.
+    pub fn of(outer: MapHandle, inner: MapHandle, membarrier: bool) -> Self {
+        Quiescence { membarrier, outer, inner }
+    }
+
+    /// The map of maps.
+    pub fn outer(&self) -> &MapHandle {
+        &self.outer
+    }
+
+    /// The map in it.
+    pub fn inner(&self) -> &MapHandle {
+        &self.inner
+    }
+
+    /// Whether membarrier(2) is called, too.
+    pub fn calls_membarrier(&self) -> bool {
+        self.membarrier
     }
 
     /// Returns when every program that started before the call has ended.
@@ -43,6 +64,6 @@ impl Quiescence {
             // SAFETY: no pointer is passed; the call only waits. A kernel without it (< 4.3) answers ENOSYS, and nothing better is known.
             let _ = unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) };
         }
-        self.outer.update(&0_u32.to_ne_bytes(), &self.inner.as_raw_fd().to_ne_bytes())
+        self.outer.update(&0_u32.to_ne_bytes(), &self.inner.fd().as_raw_fd().to_ne_bytes())
     }
 }

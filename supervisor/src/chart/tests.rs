@@ -49,6 +49,7 @@ fn totals(table: &Table) -> Totals {
         command_lines: Vec::new(),
         flows: Vec::new(),
         missed: Missed { no_flow: 7, ..Missed::default() },
+        baseline: shared::snapshot::Baseline::default(),
     };
     assert!(totals.merge(&snapshot, Some(&mut processes)).unwrap());
     totals

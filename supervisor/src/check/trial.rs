@@ -1,16 +1,19 @@
 //! The proof: a worker attaches, counts a canary, tells what it attached, and ends.
 
-use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use launcher::Ended;
+use launcher::client::Launcher;
+use launcher::packets::Received;
 use shared::table::Table;
 use shared::wire::{self, Plan, StartOrder, ToSupervisor, ToWorker, TriedHook};
 
 use crate::canary::{Canary, Outcome};
 use crate::events::Event;
-use crate::worker::Worker;
+use crate::module::{memory_limit, next_number};
+use crate::worker::{History, Worker};
 
 /// Longest time for a worker to load and attach; kprobes on a slow machine take some seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,96 +33,101 @@ pub enum Trial {
     Failed(String),
 }
 
-/// A number for each worker, so that what one left in the queue is not taken for the next one's.
-fn next_number() -> u64 {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed)
-}
-
 /// The next event of this worker, or one that is of no worker; `None` when there is none for a while.
-fn next_event(events: &Receiver<Event>, number: u64, patience: Duration) -> Option<Event> {
+fn next_event(events: &Receiver<Event>, worker: &Worker, patience: Duration) -> Option<Event> {
     let deadline = Instant::now() + patience;
+    let number = worker.number;
+    // One thing is dealt with at a time: what was returned last is.
+    worker.permit_next();
     loop {
         let event = events.recv_timeout(deadline.checked_duration_since(Instant::now())?).ok()?;
         match &event {
-            Event::Connected { worker, .. } | Event::Frame { worker, .. } | Event::Closed { worker }
-                if *worker != number => {}
+            Event::Packet { worker: from, .. }
+            | Event::Closed { worker: from, .. }
+            | Event::Ended(Ended { worker: from, .. })
+                if *from != number => {}
+            Event::Packet { received: Received::Descriptors(_), .. } => worker.permit_next(),
             _ => return Some(event),
         }
     }
 }
 
+fn start(launcher: &Launcher, table: &Table, order: &StartOrder, sender: &Sender<Event>) -> Result<Worker> {
+    let (number, memory) = (next_number(), memory_limit(order));
+    Worker::start(launcher, &table.worker, number, History::default(), memory, &[], sender.clone())
+}
+
+/// Asks a worker to end, and ends it when it has not within `patience`.
+fn end(mut worker: Worker, launcher: &Launcher, events: &Receiver<Event>, patience: Duration) {
+    worker.stop();
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline {
+        if let Some(Event::Ended(_)) = next_event(events, &worker, Duration::from_millis(100)) {
+            return;
+        }
+    }
+    launcher.kill(worker.number);
+}
+
 /// Starts the worker of `table` by `order`, waits until it has attached or given up, lets a canary fly, and ends it.
 pub fn try_module(
-    program: &Path,
+    launcher: &Launcher,
     table: &Table,
     order: &StartOrder,
     sender: &Sender<Event>,
     events: &Receiver<Event>,
 ) -> Result<Trial> {
-    let mut worker = Worker::start(program, &table.worker, next_number(), 0, sender.clone())?;
-    let outcome = wait_for_plan(&mut worker, order, events)?.map(|plan| {
-        let canary = fly_twice(&worker, program, table, order, &plan, events);
+    let worker = start(launcher, table, order, sender)?;
+    worker.send(&ToWorker::Start(order.clone()))?;
+    let outcome = wait_for_plan(&worker, events)?.map(|plan| {
+        let canary = fly_twice(&worker, launcher, table, order, &plan, events);
         Trial::Attached(plan, canary.map_err(|error| format!("{error:#}")))
     });
-    worker.stop(Duration::from_secs(2));
+    end(worker, launcher, events, Duration::from_secs(2));
     Ok(outcome.unwrap_or_else(Trial::Failed))
 }
 
 /// Starts a worker of `table` that only tries every hook.
 pub fn try_hooks(
-    program: &Path,
+    launcher: &Launcher,
     table: &Table,
     order: &StartOrder,
     sender: &Sender<Event>,
     events: &Receiver<Event>,
 ) -> Result<Vec<TriedHook>> {
-    let mut worker = Worker::start(program, &table.worker, next_number(), 0, sender.clone())?;
+    let worker = start(launcher, table, order, sender)?;
     let deadline = Instant::now() + PATIENCE;
+    worker.send(&ToWorker::TryHooks(order.clone()))?;
     while Instant::now() < deadline {
-        worker.died_before_arriving();
-        match next_event(events, worker.number, Duration::from_millis(100)) {
-            Some(Event::Connected { orders, .. }) => {
-                worker.connected(orders);
-                worker.send(&ToWorker::TryHooks(order.clone()))?;
-            }
-            Some(Event::Frame { bytes, .. }) => {
+        match next_event(events, &worker, Duration::from_millis(100)) {
+            Some(Event::Packet { received: Received::Frame(bytes), .. }) => {
                 if let ToSupervisor::Tried(tried) = wire::decode(&bytes)? {
-                    worker.stop(Duration::from_secs(5));
+                    end(worker, launcher, events, Duration::from_secs(5));
                     return Ok(tried);
                 }
             }
-            Some(Event::Closed { .. }) => anyhow::bail!("the worker ended: {}", worker.bury()),
+            Some(Event::Ended(ended)) => anyhow::bail!("the worker ended: {}", ended.how),
             Some(Event::Stop(reason)) => anyhow::bail!("{reason}"),
-            None => {}
+            _ => {}
         }
     }
     anyhow::bail!("the worker has not tried its hooks within {} s", PATIENCE.as_secs())
 }
 
 /// The worker's plan, or why there is none.
-fn wait_for_plan(
-    worker: &mut Worker,
-    order: &StartOrder,
-    events: &Receiver<Event>,
-) -> Result<Result<Plan, String>> {
+fn wait_for_plan(worker: &Worker, events: &Receiver<Event>) -> Result<Result<Plan, String>> {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
-        worker.died_before_arriving();
-        let Some(event) = next_event(events, worker.number, Duration::from_millis(100)) else { continue };
+        let Some(event) = next_event(events, worker, Duration::from_millis(100)) else { continue };
         match event {
-            Event::Connected { orders, .. } => {
-                worker.connected(orders);
-                worker.send(&ToWorker::Start(order.clone()))?;
-            }
-            Event::Frame { bytes, .. } => match wire::decode(&bytes)? {
-                ToSupervisor::Ready(plan) => return Ok(Ok(plan)),
+            Event::Packet { received: Received::Frame(bytes), .. } => match wire::decode(&bytes)? {
+                ToSupervisor::Ready(plan, _) => return Ok(Ok(plan)),
                 ToSupervisor::Failed { cause, .. } => return Ok(Err(cause)),
                 _ => {}
             },
-            Event::Closed { .. } => return Ok(Err(format!("the worker ended: {}", worker.bury()))),
+            Event::Ended(ended) => return Ok(Err(format!("the worker ended: {}", ended.how))),
             Event::Stop(reason) => return Ok(Err(reason)),
+            Event::Packet { .. } | Event::Closed { .. } => {}
         }
     }
     Ok(Err(format!("the worker has not attached within {} s", PATIENCE.as_secs())))
@@ -129,24 +137,24 @@ fn wait_for_plan(
 /// What is wrong is wrong each time.
 fn fly_twice(
     worker: &Worker,
-    program: &Path,
+    launcher: &Launcher,
     table: &Table,
     order: &StartOrder,
     plan: &Plan,
     events: &Receiver<Event>,
 ) -> Result<Option<Outcome>> {
-    let (first, epoch) = fly(worker, program, table, order, plan, events, 0)?;
+    let (first, epoch) = fly(worker, launcher, table, order, plan, events, 0)?;
     if first.as_ref().is_none_or(|outcome| outcome.wrong().is_empty()) {
         return Ok(first);
     }
-    fly(worker, program, table, order, plan, events, epoch).map(|(second, _)| second)
+    fly(worker, launcher, table, order, plan, events, epoch).map(|(second, _)| second)
 }
 
 /// Closes epochs and looks for the canary in them; `None` for a module without one; and the last
 /// epoch, after `merged_epoch`.
 fn fly(
     worker: &Worker,
-    program: &Path,
+    launcher: &Launcher,
     table: &Table,
     order: &StartOrder,
     plan: &Plan,
@@ -157,12 +165,12 @@ fn fly(
     if !canary.is_due() {
         return Ok((None, merged_epoch));
     }
-    canary.start(program)?;
+    canary.start(launcher)?;
     let deadline = Instant::now() + CANARY_PATIENCE;
     let mut last = None;
     while Instant::now() < deadline {
         worker.send(&ToWorker::Collect { tick: merged_epoch, merged_epoch })?;
-        let Some(snapshot) = wait_for_snapshot(events, worker.number)? else { break };
+        let Some(snapshot) = wait_for_snapshot(events, worker)? else { break };
         merged_epoch = snapshot.epoch;
         let at_once = canary.observe(&snapshot)?;
         last = canary.seen();
@@ -176,17 +184,20 @@ fn fly(
     Ok((last, merged_epoch))
 }
 
-fn wait_for_snapshot(events: &Receiver<Event>, number: u64) -> Result<Option<shared::snapshot::Snapshot>> {
+fn wait_for_snapshot(
+    events: &Receiver<Event>,
+    worker: &Worker,
+) -> Result<Option<shared::snapshot::Snapshot>> {
     loop {
-        match next_event(events, number, CANARY_PATIENCE) {
-            Some(Event::Frame { bytes, .. }) => match wire::decode(&bytes)? {
+        match next_event(events, worker, CANARY_PATIENCE) {
+            Some(Event::Packet { received: Received::Frame(bytes), .. }) => match wire::decode(&bytes)? {
                 ToSupervisor::Snapshot(snapshot) => return Ok(Some(snapshot)),
                 ToSupervisor::Failed { cause, .. } => anyhow::bail!("{cause}"),
                 _ => {}
             },
-            Some(Event::Closed { .. }) => anyhow::bail!("the worker ended while it counted"),
+            Some(Event::Ended(_)) => anyhow::bail!("the worker ended while it counted"),
             Some(Event::Stop(reason)) => anyhow::bail!("{reason}"),
-            Some(Event::Connected { .. }) => {}
+            Some(_) => {}
             None => return Ok(None),
         }
     }

@@ -103,7 +103,9 @@ impl Kept {
             // The address of a probe is enough to know it by, and the list may show one several times.
             kept.extend(text.lines().zip(1..).map(|(line, number)| format!("{file} {number}: {line}")));
         }
-        let ours = processes()?.into_values().filter(|process| process.comm == "ebpf-worker");
+        let ours = processes()?
+            .into_values()
+            .filter(|process| ["ebpf-launcher", "ebpf-worker"].contains(&process.comm.as_str()));
         kept.extend(ours.map(|process| format!("process {}", process.pid)));
         Ok(Kept(kept))
     }

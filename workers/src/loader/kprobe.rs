@@ -1,7 +1,8 @@
 //! kprobes and kretprobes: through perf where the kernel offers it (≥ 4.17), else through tracefs' `kprobe_events`.
 //!
-//! A perf kprobe is gone when its descriptor is closed. An entry of `kprobe_events` stays: its name says whose it is (process id and start),
-//! it is removed when it is dropped, and entries whose owner is gone are removed at the next start. Nobody else's are touched.
+//! A perf kprobe is gone when its descriptor is closed. An entry of `kprobe_events` stays: its name says whose it is (process id and start of the
+//! supervisor, since it outlives a worker, and the worker that made it), it is removed when it is dropped, and entries whose owner is gone are
+//! removed at the next start. Nobody else's are touched.
 
 use std::ffi::CString;
 use std::fs;
@@ -10,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use shared::wire::HeldKprobe;
 
 use super::perf;
 use crate::bpf;
@@ -64,6 +66,39 @@ impl Kprobe {
         let event = perf::open(perf::TRACEPOINT, u64::from(id), None).context("perf_event_open")?;
         let (event, link) = attach(event, program)?;
         Ok(Kprobe { place, event, link, entry: Some(entry) })
+    }
+
+    /// One that another worker attached. `entry`: its name in `kprobe_events`, if it has one.
+    pub fn of(at_return: bool, event: OwnedFd, link: Option<OwnedFd>, entry: Option<&str>) -> Result<Self> {
+        let place = if at_return { Place::Return } else { Place::Entry };
+        let entry = match entry {
+            None => None,
+            Some(name) => {
+                tracefs::make_visible().context("tracefs cannot be used")?;
+                let root = tracefs::root().context("tracefs is not there")?;
+                Some(TracefsEntry { root, name: name.to_owned() })
+            }
+        };
+        Ok(Kprobe { place, event: Some(event), link, entry })
+    }
+
+    /// What another worker needs to know of it.
+    pub fn describe(&self) -> HeldKprobe {
+        HeldKprobe {
+            at_return: self.is_at_return(),
+            has_link: self.link.is_some(),
+            entry: self.entry.as_ref().map(|entry| entry.name.clone()),
+        }
+    }
+
+    /// What keeps it attached: its event, then its link if it has one.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.event.iter().chain(&self.link).map(AsFd::as_fd)
+    }
+
+    /// Whether it is an entry of `kprobe_events`.
+    pub fn has_entry(&self) -> bool {
+        self.entry.is_some()
     }
 
     /// Whether it sits at a return.
@@ -168,18 +203,29 @@ fn command(root: &Path, text: &str) -> io::Result<()> {
     fs::OpenOptions::new().append(true).open(root.join("kprobe_events"))?.write_all(text.as_bytes())
 }
 
-/// Process id and start time: no other process ever has both.
+/// Process id and start time of the supervisor, since no other process ever has both; then this process, so that no two workers make the same.
 fn own_mark() -> Result<String> {
-    let pid = std::process::id();
-    let start = start_of(pid).context("cannot read when this process started")?;
-    Ok(format!("{pid}_{start}"))
+    let owner = supervisor().context("cannot read who the supervisor is")?;
+    let start = start_of(owner).context("cannot read when the supervisor started")?;
+    Ok(format!("{owner}_{start}_{}", std::process::id()))
+}
+
+/// The parent of our parent: a worker is started by the launcher, that by the supervisor.
+fn supervisor() -> Option<u32> {
+    let launcher = std::os::unix::process::parent_id();
+    field_of(launcher, 1)
 }
 
 /// Field 22 of /proc/PID/stat.
 fn start_of(pid: u32) -> Option<u64> {
+    field_of(pid, 19)
+}
+
+/// The `n`th field of /proc/PID/stat after the state.
+fn field_of<T: std::str::FromStr>(pid: u32, n: usize) -> Option<T> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_ascii_whitespace().nth(19)?.parse().ok()
+    after_name.split_ascii_whitespace().nth(n)?.parse().ok()
 }
 
 /// Removes our entries whose owner is gone; those that are somehow still in use the kernel keeps (EBUSY).
@@ -198,10 +244,12 @@ fn entries_of_the_dead(text: &str, start_of: impl Fn(u32) -> Option<u64>) -> Vec
     let names = ours.filter(|(group, _)| *group == GROUP).map(|(_, name)| name);
     let is_dead = |name: &&str| {
         let mut words = name.split('_');
-        let pid = words.next().and_then(|word| word.parse().ok());
-        let start = words.next().and_then(|word| word.parse().ok());
-        match (pid, start) {
-            (Some(pid), Some(start)) => start_of(pid) != Some(start),
+        let mut number = || words.next().and_then(|word| word.parse::<u64>().ok());
+        match (number(), number(), number()) {
+            // A supervisor that lives may use what a dead worker made; then the kernel refuses to remove it.
+            (Some(owner), Some(start), Some(worker)) => {
+                start_of(owner as u32) != Some(start) || start_of(worker as u32).is_none()
+            }
             _ => false,
         }
     };
@@ -214,12 +262,12 @@ mod tests {
 
     #[test]
     fn only_entries_of_the_dead_are_removed() {
-        let text = "p:netdata_ebpf/100_5000_p_vfs_read vfs_read\nr16:netdata_ebpf/200_6000_r_vfs_read vfs_read\n\
-                    p:kprobes/100_5000_p_x x\np:netdata_ebpf/by_hand vfs_write\n";
-        let alive = |pid| (pid == 100).then_some(5000);
-        assert_eq!(entries_of_the_dead(text, alive), ["200_6000_r_vfs_read"]);
-        let reused = |pid| (pid == 200).then_some(6001);
-        assert_eq!(entries_of_the_dead(text, reused), ["100_5000_p_vfs_read", "200_6000_r_vfs_read"]);
+        let text = "p:netdata_ebpf/100_5000_7_p_vfs_read vfs_read\nr16:netdata_ebpf/200_6000_7_r_vfs_read vfs_read\n\
+                    p:netdata_ebpf/100_5000_8_p_vfs_read vfs_read\np:kprobes/100_5000_7_p_x x\np:netdata_ebpf/by_hand vfs_write\n";
+        let alive = |pid| [100, 7].contains(&pid).then_some(5000);
+        assert_eq!(entries_of_the_dead(text, alive), ["200_6000_7_r_vfs_read", "100_5000_8_p_vfs_read"]);
+        let reused = |pid| [200, 7, 8].contains(&pid).then_some(6001);
+        assert_eq!(entries_of_the_dead(text, reused).len(), 3);
     }
 
     #[test]

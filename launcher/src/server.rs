@@ -1,0 +1,184 @@
+//! The launcher itself: waits for commands, forks, reaps.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use ipc_channel::TryRecvError;
+use ipc_channel::ipc::{self, IpcBytesReceiver, IpcReceiver, IpcSender};
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
+
+use crate::packets::Sender;
+use crate::{Command, Ended, Hello, MAX_DESCRIPTORS, confine, descriptors, limits};
+
+/// How often ends of workers are looked for. The supervisor sees a worker's end first, by its socket, and then asks to end it, which wakes
+/// the launcher.
+const TENDING: Duration = Duration::from_millis(500);
+/// And while a worker is being ended.
+const ENDING: Duration = Duration::from_millis(2);
+
+/// What a new worker is given.
+#[derive(Debug)]
+pub struct Job {
+    /// Number among all workers that were ever started.
+    pub worker: u64,
+    /// Name of the module's worker.
+    pub module: String,
+    /// Where its orders come from.
+    pub orders: IpcBytesReceiver,
+    /// Where its messages go.
+    pub messages: Sender,
+    /// Descriptors of a worker before it.
+    pub held: Vec<OwnedFd>,
+    /// The process that the workers count for: that of the supervisor.
+    pub supervisor: u32,
+}
+
+/// Runs the launcher; returns in each worker that it starts, with its job, and in the launcher itself at the end, with none.
+///
+/// `rendezvous`, `supervisor`: the arguments after [`crate::MODE`]. Must be called before any thread is started.
+pub fn serve(rendezvous: &str, supervisor: &str) -> Result<Option<Job>> {
+    die_with_parent(supervisor.parse().context("the supervisor's process id")?)?;
+    let _ = prctl::set_name(c"ebpf-launcher");
+    let (commands, ours) = ipc::channel().context("cannot make a channel for commands")?;
+    let (reports, ended) = ipc::channel().context("cannot make a channel for reports")?;
+    let greeting = IpcSender::connect(rendezvous.to_owned()).context("cannot reach the supervisor")?;
+    greeting.send(Hello { commands, ended }).context("cannot greet the supervisor")?;
+    drop(greeting);
+    // Where the kernel has no such filters the rest must do.
+    let _ = confine::launcher();
+    let mut launcher = Launcher {
+        commands: ours,
+        reports,
+        workers: BTreeMap::new(),
+        supervisor: getppid(),
+        ending: BTreeSet::new(),
+    };
+    launcher.run()
+}
+
+/// Asks the kernel to end this process when its parent does.
+pub fn die_with_parent(parent: i32) -> Result<()> {
+    prctl::set_pdeathsig(Some(Signal::SIGKILL)).context("cannot ask to end with the parent")?;
+    // It may have ended before the kernel knew our wish.
+    if getppid() != Pid::from_raw(parent) {
+        bail!("the parent {parent} is gone");
+    }
+    Ok(())
+}
+
+struct Launcher {
+    commands: IpcReceiver<Command>,
+    reports: IpcSender<Ended>,
+    workers: BTreeMap<u64, Pid>,
+    supervisor: Pid,
+    /// Those that were killed and are not reaped yet.
+    ending: BTreeSet<u64>,
+}
+
+impl Launcher {
+    fn run(&mut self) -> Result<Option<Job>> {
+        loop {
+            match self.commands.try_recv_timeout(if self.ending.is_empty() { TENDING } else { ENDING }) {
+                Ok(Command::Start { worker, module, orders, descriptors, memory_bytes }) => {
+                    let mut held = take_descriptors(descriptors as usize)?;
+                    let messages = Sender::new(held.remove(0));
+                    let own = getpid();
+                    if self.fork(worker)? {
+                        die_with_parent(own.as_raw())?;
+                        let _ = prctl::set_name(c"ebpf-worker");
+                        limits::set(memory_bytes);
+                        forget_launcher()?;
+                        let supervisor = self.supervisor.as_raw().cast_unsigned();
+                        return Ok(Some(Job { worker, module, orders, messages, held, supervisor }));
+                    }
+                }
+                Ok(Command::Kill { worker }) => self.kill(worker),
+                Err(TryRecvError::Empty) => {}
+                // EINTR arrives as an error of input and output.
+                Err(TryRecvError::IpcError(ipc_channel::IpcError::Io(error)))
+                    if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+            if !self.reap() {
+                break;
+            }
+        }
+        // The supervisor is gone. The kernel would end them, too, when this process ends; but not before.
+        for &pid in self.workers.values() {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+        Ok(None)
+    }
+
+    /// Makes the process of a worker; `true` in it.
+    fn fork(&mut self, worker: u64) -> Result<bool> {
+        // SAFETY: this process has one thread only (`serve` asks for that, and starts none), so the child may do anything.
+        match unsafe { fork() }.context("cannot make a process")? {
+            ForkResult::Child => Ok(true),
+            ForkResult::Parent { child } => {
+                self.workers.insert(worker, child);
+                Ok(false)
+            }
+        }
+    }
+
+    fn kill(&mut self, worker: u64) {
+        // Not reaped yet, so the id is still its own.
+        if let Some(&pid) = self.workers.get(&worker) {
+            let _ = kill(pid, Signal::SIGKILL);
+            self.ending.insert(worker);
+        }
+    }
+
+    /// Reports the workers that have ended; `false` when there is nobody to tell.
+    fn reap(&mut self) -> bool {
+        loop {
+            let (pid, how) = match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid, format!("exit status: {code}")),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, format!("signal: {signal}")),
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return true,
+                Ok(_) | Err(_) => continue,
+            };
+            let Some(worker) =
+                self.workers.iter().find(|(_, known)| **known == pid).map(|(&worker, _)| worker)
+            else {
+                continue;
+            };
+            self.workers.remove(&worker);
+            self.ending.remove(&worker);
+            if self.reports.send(Ended { worker, how }).is_err() {
+                return false;
+            }
+        }
+    }
+}
+
+/// The socket of the next worker and the `more` descriptors for it, which the supervisor has sent before the command.
+fn take_descriptors(more: usize) -> Result<Vec<OwnedFd>> {
+    if more > MAX_DESCRIPTORS {
+        bail!("{more} descriptors");
+    }
+    let mut taken = Vec::new();
+    let input = io::stdin();
+    while taken.len() < more + 1 {
+        let packet = descriptors::receive(input.as_fd(), &mut [0])?;
+        if packet.descriptors.is_empty() || packet.cut {
+            bail!("fewer descriptors than announced");
+        }
+        taken.extend(packet.descriptors);
+    }
+    Ok(taken)
+}
+
+/// A worker must not read what is sent to the launcher. (The channels of commands and reports are dropped with the `Launcher`.)
+fn forget_launcher() -> Result<()> {
+    let null = std::fs::File::open("/dev/null").context("cannot open /dev/null")?;
+    nix::unistd::dup2_stdin(null).context("cannot replace standard input")
+}

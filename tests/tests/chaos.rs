@@ -1,0 +1,143 @@
+//! Whatever ends a worker, at whatever instruction: nothing counted is lost, nothing is counted twice.
+//!
+//! `EBPF_CHAOS_KILLS`: how many workers are ended in each set-up; the default takes a minute. `EBPF_CHAOS_PAUSE_MS`: longest time between two.
+//! `EBPF_CHAOS_SEED` repeats a run.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tests::chaos;
+use tests::network::compare::{group_differences, sum_differences};
+use tests::network::pair::{Both, Pair, Place, groups, names};
+use tests::network::words::EVERYTHING;
+use tests::plugin::{Plugin, SHOW_ALL, STOP_LIMIT, Setup, only_network, only_process};
+use tests::residue::{Residue, wait_dead};
+use tests::system::{alone, children, workers};
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn seed() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    number("EBPF_CHAOS_SEED", now.as_nanos() as u64)
+}
+
+fn chaos(setup: &Setup, kills: u64, apps: bool) {
+    let _alone = alone().unwrap();
+    let before = Residue::now().unwrap();
+    let (kills, pause) = (number("EBPF_CHAOS_KILLS", kills), number("EBPF_CHAOS_PAUSE_MS", 900));
+    let report = chaos::run(setup, kills as usize, pause, seed(), apps).unwrap();
+    eprintln!("{report}");
+    before.wait_gone(STOP_LIMIT).unwrap();
+}
+
+#[test]
+fn workers_end_in_every_way() {
+    chaos(&Setup::new("return", &chaos::groups()), 60, true);
+}
+
+/// Objects without BTF keep their rows in the hash, and attach other programs.
+#[test]
+fn workers_end_without_btf() {
+    let conf = only_process("ebpf load mode = return\n    ebpf type format = legacy");
+    chaos(&Setup { ebpf_conf: Some(conf), ..Setup::new("return", &chaos::groups()) }, 15, true);
+}
+
+/// Rows that only grow: their totals must survive a worker.
+#[test]
+fn workers_end_without_applications() {
+    let conf = only_process("ebpf load mode = return\n    disable apps = yes");
+    chaos(&Setup { ebpf_conf: Some(conf), ..Setup::new("return", "") }, 15, false);
+}
+
+/// A worker that is stopped costs its own charts three intervals, and no event.
+#[test]
+fn a_stopped_worker_is_noticed_within_three_intervals() {
+    let _alone = alone().unwrap();
+    let plugin = Plugin::start_and_wait(&Setup::new("return", &chaos::groups())).unwrap();
+    let stopped = workers(plugin.pid()).unwrap();
+    let started = Instant::now();
+    kill(Pid::from_raw(stopped[0].cast_signed()), Signal::SIGSTOP).unwrap();
+    wait_dead(&stopped, Duration::from_secs(10)).unwrap();
+    // One interval until it is asked, two and a half until it is late.
+    assert!(started.elapsed() < Duration::from_millis(3900), "noticed after {:?}", started.elapsed());
+    assert_eq!(plugin.stop().unwrap().status.code(), Some(0));
+}
+
+#[test]
+fn nothing_remains_of_killed_supervisors() {
+    let _alone = alone().unwrap();
+    let before = Residue::now().unwrap();
+    let mut chance = chaos::Chance::new(seed());
+    for round in 0..number("EBPF_CHAOS_SUPERVISORS", 8) {
+        let setup = Setup::new("return", &chaos::groups());
+        let plugin = if round % 2 == 0 {
+            Plugin::start_and_wait(&setup).unwrap()
+        } else {
+            let plugin = Plugin::start(&setup).unwrap();
+            thread::sleep(Duration::from_millis(chance.below(800)));
+            plugin
+        };
+        let mut all = children(plugin.pid()).unwrap();
+        all.extend(workers(plugin.pid()).unwrap());
+        plugin.signal(Signal::SIGKILL).unwrap();
+        wait_dead(&all, STOP_LIMIT).unwrap();
+        plugin.finish(STOP_LIMIT).unwrap();
+        before.wait_gone(STOP_LIMIT).unwrap();
+    }
+}
+
+/// Traffic by process: rows and slots of flows are taken over like everything else.
+#[test]
+fn workers_of_the_network_viewer_end() {
+    let _alone = alone().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let pairs = ["neta", "netb", "netc", "netd"];
+    let conf = only_network("ebpf load mode = return", SHOW_ALL);
+    let setup = Setup { ebpf_conf: Some(conf), ..Setup::new("return", &groups(&pairs)) };
+    let mut plugin = Plugin::start_and_wait(&setup).unwrap();
+    let (stop, supervisor) = (AtomicBool::new(false), plugin.pid());
+    let (done, killed) = thread::scope(|scope| {
+        let killer = scope.spawn(|| {
+            let (mut chance, mut killed) = (chaos::Chance::new(seed()), 0);
+            while !stop.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(20 + chance.below(300)));
+                for worker in workers(supervisor).unwrap() {
+                    killed += usize::from(kill(Pid::from_raw(worker.cast_signed()), Signal::SIGKILL).is_ok());
+                }
+            }
+            killed
+        });
+        let run = |name: &&str| {
+            let mut pair = Pair::start(directory.path(), name, &Place::loopback(21000), EVERYTHING).unwrap();
+            pair.wait_paused().unwrap();
+            pair.go().unwrap();
+            pair.finish().unwrap()
+        };
+        let done: Vec<Both> = pairs.iter().map(run).collect();
+        stop.store(true, Ordering::Relaxed);
+        (done, killer.join().unwrap())
+    });
+    plugin.wait_ticks(4).unwrap();
+    let finished = plugin.stop().unwrap();
+    let mut faults = finished.output.counter_faults();
+    for (name, both) in pairs.iter().zip(&done) {
+        let [server, client] = names(name);
+        faults.extend(group_differences(&finished.output, &server, &both.server, true));
+        faults.extend(group_differences(&finished.output, &client, &both.client, true));
+    }
+    faults.extend(sum_differences(&finished.output));
+    eprintln!("{killed} workers of the network viewer ended");
+    assert!(
+        faults.is_empty() && killed > 5,
+        "{killed} ended\n{}\nlog:\n{}",
+        faults.join("\n"),
+        finished.stderr
+    );
+}
