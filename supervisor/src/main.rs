@@ -74,6 +74,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<ExitCode> {
+    if !cli.print_config && cli.facts.is_none() && cli.kallsyms.is_none() {
+        events::hold_signals().context("cannot hold signals back")?;
+    }
     temporary::ensure()?;
     allow_open_files();
     let dirs = ConfigDirs::from_environment();
