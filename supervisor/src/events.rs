@@ -5,6 +5,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Duration;
@@ -64,22 +65,26 @@ fn stop(events: &Sender<Event>, reason: String) {
     std::process::exit(0);
 }
 
-fn wishes() -> SigSet {
-    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT].into_iter().collect()
-}
-
-/// Holds back wishes to stop until `watch_signals`: an agent never again starts a plugin that a signal has ended.
-pub fn hold_signals() -> io::Result<()> {
-    Ok(wishes().thread_block()?)
+/// Until `watch_signals` is called: such a signal ends this process at once, as if all were done. Needs no thread.
+pub fn end_at_signals() -> io::Result<Arc<AtomicBool>> {
+    let early = Arc::new(AtomicBool::new(true));
+    for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
+        signal_hook::flag::register_conditional_shutdown(signal, 0, early.clone())?;
+    }
+    Ok(early)
 }
 
 /// Turns SIGTERM, SIGINT, SIGHUP and SIGQUIT into a wish to stop.
 pub fn watch_signals(events: Sender<Event>) -> io::Result<()> {
+    // Whoever started us may have blocked them; threads inherit the mask, so this comes before any is made.
+    let mut wanted = SigSet::empty();
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT]
+        .into_iter()
+        .for_each(|signal| wanted.add(signal));
+    wanted.thread_unblock()?;
     // A full quota on the log's file is an error of that write, not our end.
     signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGQUIT])?;
-    // They were held back since the start, or by whoever started us; threads inherit the mask, so this comes before any is made.
-    wishes().thread_unblock()?;
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");

@@ -26,6 +26,7 @@ use std::io::{BufWriter, IsTerminal, Stdout, Write, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -74,9 +75,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<ExitCode> {
-    if !cli.print_config && cli.facts.is_none() && cli.kallsyms.is_none() {
-        events::hold_signals().context("cannot hold signals back")?;
-    }
+    let early = events::end_at_signals().context("cannot watch for signals")?;
     temporary::ensure()?;
     allow_open_files();
     let dirs = ConfigDirs::from_environment();
@@ -109,12 +108,12 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     let update_every = Duration::from_secs(u64::from(update_every_s(cli, &loaded.config)));
     let out = BufWriter::new(stdout());
     if cli.once {
-        supervise(cli, &dirs, &loaded, update_every, facts, Once::new(out, cli.json))
+        supervise(cli, &dirs, &loaded, update_every, facts, &early, Once::new(out, cli.json))
     } else if stdout().is_terminal() {
-        supervise(cli, &dirs, &loaded, update_every, facts, Terminal::new(out))
+        supervise(cli, &dirs, &loaded, update_every, facts, &early, Terminal::new(out))
     } else {
         let protocol: Protocol<BufWriter<Stdout>> = Protocol::new(out, update_every.as_secs() as u32);
-        supervise(cli, &dirs, &loaded, update_every, facts, protocol)
+        supervise(cli, &dirs, &loaded, update_every, facts, &early, protocol)
     }
 }
 
@@ -156,6 +155,7 @@ fn supervise(
     loaded: &Loaded,
     update_every: Duration,
     facts: Arc<HostFacts>,
+    early: &AtomicBool,
     output: impl Output,
 ) -> Result<ExitCode> {
     let tables = tables(dirs, &loaded.config)?;
@@ -175,6 +175,7 @@ fn supervise(
     sandbox::enter();
     let (sender, events) = channel();
     events::watch_signals(sender.clone()).context("cannot watch for signals")?;
+    early.store(false, Ordering::Release);
     events::watch_ends(sender.clone()).context("cannot watch standard input and output")?;
     events::watch_launcher(ended, sender.clone()).context("cannot watch the launcher")?;
     let (processes, running) = applications(groups);
