@@ -1,8 +1,8 @@
 //! The system calls of each process after its start. Data only.
 //!
-//! Found by `strace -f -c` over the tests, and completed by what libc does in rare cases (memory pressure, panics, time zones). A call that is
-//! missing here fails with EPERM, which no code of ours takes for success; it does not end a plugin that people rely on. Only what nobody
-//! calls by accident ends the process.
+//! Written by hand: what Rust's library, libc and tokio use, also in rare cases (memory pressure, panics, time zones); that nothing is missing shows in
+//! the whole-program tests, all of which run under these lists. A call that is missing fails with EPERM, which no code of ours takes for success;
+//! it does not end a plugin that people rely on. Only what nobody calls by accident ends the process.
 
 use nix::libc;
 

@@ -47,7 +47,7 @@ pub fn drop_privileges() -> Result<Vec<Capability>> {
     Ok(had)
 }
 
-/// What loading and attaching may need, on some kernel and with some setting (reference: docs/privileges.md).
+/// What loading and attaching may need, on some kernel and with some setting.
 const FOR_LOADING: &[Capability] = &[
     Capability::CAP_SYS_ADMIN,
     Capability::CAP_BPF,
