@@ -319,8 +319,8 @@ static __always_inline void find_udp_peer(struct peer *peer, struct socket_state
 		state->peer = *known;
 }
 
-/* Adds a transfer that succeeded to its flow; `row`: of the process that moved it. */
-static __always_inline void count_flow(struct ends *ends, const struct row *row, __u64 bytes, int is_received)
+/* Adds to its flow what was moved; `row`: of the process that moved it; `packets`: 0 for more of a call that is counted already. */
+static __always_inline void count_flow(struct ends *ends, const struct row *row, __u64 bytes, __u64 packets, int is_received)
 {
 	/* Nothing needs be remembered of UDP sockets that are connected, or serve. */
 	int is_plain = ends->protocol == UDP && (ends->is_connected || ends->is_bound);
@@ -336,10 +336,10 @@ static __always_inline void count_flow(struct ends *ends, const struct row *row,
 		return;
 	if (is_received) {
 		__sync_fetch_and_add(&flow->received_bytes, bytes);
-		__sync_fetch_and_add(&flow->received_packets, 1);
+		__sync_fetch_and_add(&flow->received_packets, packets);
 	} else {
 		__sync_fetch_and_add(&flow->sent_bytes, bytes);
-		__sync_fetch_and_add(&flow->sent_packets, 1);
+		__sync_fetch_and_add(&flow->sent_packets, packets);
 	}
 }
 

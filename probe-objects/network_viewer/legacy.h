@@ -61,7 +61,7 @@ static __always_inline int read_head(struct sock_head *head, __u64 sk)
 }
 
 /* What a socket moved, into the row of who runs and into its flow. */
-static __always_inline int count_moved(__u64 sk, __u32 protocol, __u64 bytes, int is_received)
+static __always_inline int count_moved(__u64 sk, __u32 protocol, __u64 bytes, __u64 packets, int is_received)
 {
 	struct sock_head head = {};
 	struct ends ends;
@@ -76,7 +76,7 @@ static __always_inline int count_moved(__u64 sk, __u32 protocol, __u64 bytes, in
 		return 0;
 	read_head_ends(&ends, &head, sk, protocol);
 	if (COUNT_FLOWS)
-		count_flow(&ends, row, bytes, is_received);
+		count_flow(&ends, row, bytes, packets, is_received);
 	else
 		remember_user(&ends, row);
 	return 0;
@@ -113,7 +113,7 @@ static __always_inline int leave_send(struct kprobe_regs *ctx, __u32 protocol, _
 		return 0;
 	call->sk = 0;
 	if (result > 0 || (protocol == UDP && result == 0))
-		return count_moved(sk, protocol, result, 0);
+		return count_moved(sk, protocol, result, 1, 0);
 	return RETURN && result < 0 ? count_slot(errors) : 0;
 }
 
@@ -204,12 +204,12 @@ SEC("kprobe") int kprobe_tcp_taken(struct kprobe_regs *ctx)
 	if (copied <= 0 || (call && call->look))
 		return 0;
 	if (!call)
-		return count_moved(ctx->di, TCP, copied, 1);
+		return count_moved(ctx->di, TCP, copied, 1, 1);
 	if (copied <= call->counted)
 		return 0;
 	copied -= call->counted;
 	call->counted += copied;
-	return count_moved(ctx->di, TCP, copied, 1);
+	return count_moved(ctx->di, TCP, copied, copied == call->counted, 1);
 }
 
 /* splice and the kernel's own readers take from the socket without inet_recvmsg: what they tell begins anew. */
@@ -229,7 +229,7 @@ SEC("kprobe") int kprobe_udp_receive(struct kprobe_regs *ctx)
 SEC("kprobe") int kprobe_udp_taken(struct kprobe_regs *ctx)
 {
 	long length = (__s32)ctx->dx;
-	return length < 0 ? 0 : count_moved(ctx->di, UDP, length, 1);
+	return length < 0 ? 0 : count_moved(ctx->di, UDP, length, 1, 1);
 }
 
 #if RETURN
@@ -301,6 +301,16 @@ SEC("kprobe") int kprobe_tcp_retransmit(struct kprobe_regs *ctx)
 SEC("raw_tracepoint") int raw_tp_tcp_retransmit_skb(unsigned long long *ctx)
 {
 	return count_retransmit_of(ctx[0], ctx[1]);
+}
+
+SEC("raw_tracepoint") int raw_tp_tcp_retransmit_synack(unsigned long long *ctx)
+{
+	struct sock_head head = {};
+	struct ends ends;
+	if (!read_head(&head, ctx[0]))
+		return 0;
+	read_head_ends(&ends, &head, ctx[0], TCP);
+	return count_retransmit(&ends, 1);
 }
 
 SEC("kprobe") int kprobe_exec(void *ctx)

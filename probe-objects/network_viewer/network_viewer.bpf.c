@@ -74,6 +74,8 @@ static __always_inline int count_state(struct ends *ends, __u32 old, __u32 new)
 	if (new == TCP_SYN_SENT) {
 		remember_connection(ends->id, OUTBOUND);
 		row = current_row();
+		/* Its first send may wait for long. */
+		remember_user(ends, row);
 		if (row)
 			add(row, is_ipv4(&ends->peer) ? SLOT_tcp_connect_v4 : SLOT_tcp_connect_v6, 1);
 		return 0;

@@ -73,7 +73,7 @@ static __always_inline int count_transfer_of(struct sock *sk, const struct trans
 		return 0;
 	read_ends(&ends, sk, protocol);
 	if (COUNT_FLOWS)
-		count_flow(&ends, row, transfer->result, transfer->is_received);
+		count_flow(&ends, row, transfer->result, 1, transfer->is_received);
 	else
 		remember_user(&ends, row);
 	return 0;
@@ -181,6 +181,14 @@ static __always_inline int count_retransmit_of(struct sock *sk, struct sk_buff *
 SEC("tp_btf/tcp_retransmit_skb") int tp_btf_tcp_retransmit_skb(unsigned long long *ctx)
 {
 	return count_retransmit_of((struct sock *)ctx[0], (struct sk_buff *)ctx[1]);
+}
+
+/* A SYN+ACK, of a connection that has no socket yet: the listener's. */
+SEC("tp_btf/tcp_retransmit_synack") int tp_btf_tcp_retransmit_synack(unsigned long long *ctx)
+{
+	struct ends ends;
+	read_ends(&ends, (struct sock *)ctx[0], TCP);
+	return count_retransmit(&ends, 1);
 }
 
 SEC("fexit") int function_tcp_retransmit_0(unsigned long long *ctx)

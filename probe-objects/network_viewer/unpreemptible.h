@@ -75,7 +75,7 @@ static __always_inline int count_length_of(struct sock_length_context *ctx, int 
 	read_head_ends(&ends, &head, ctx->sk, protocol);
 	ends.is_bound = protocol == UDP && is_bound_at(ctx->sk);
 	if (COUNT_FLOWS)
-		count_flow(&ends, row, transfer.result, is_received);
+		count_flow(&ends, row, transfer.result, 1, is_received);
 	else
 		remember_user(&ends, row);
 	return 0;

