@@ -5,6 +5,7 @@
 
 use std::os::fd::AsFd;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use aya::Ebpf;
@@ -21,6 +22,11 @@ const SAMPLE: usize = 3 * 4096;
 /// Names of the threads that are looked at: 15 bytes, found nowhere else. Several, because a task's saved registers may hold what a thread
 /// has just copied, its own name among it; that is not in the same place three times.
 const NAMES: [&str; 3] = ["offset-finder-a", "offset-finder-b", "offset-finder-c"];
+
+/// How often a thread makes the call, and how long it waits before the next: the kernel skips a program while a task that it has preempted
+/// inside one waits.
+const ATTEMPTS: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// System calls whose functions a probe may sit on while we make one.
 const FUNCTIONS: &[&str] = &["__x64_sys_getppid", "sys_getppid", "SyS_getppid"];
@@ -96,13 +102,16 @@ fn copy_of_a_thread(sample: &MapHandle, name: &'static str) -> Result<Copy> {
             value[..8].copy_from_slice(&wanted.to_ne_bytes());
             let zero = 0_u32.to_ne_bytes();
             sample.update(&zero, &value)?;
-            nix::unistd::getppid();
             let mut copy = vec![0; 8 + SAMPLE];
-            sample.lookup(&zero, &mut copy)?;
-            if copy[..8] != [0; 8] {
-                bail!("the program that copies a task did not run");
+            for _ in 0..ATTEMPTS {
+                nix::unistd::getppid();
+                sample.lookup(&zero, &mut copy)?;
+                if copy[..8] == [0; 8] {
+                    return Ok(Copy { bytes: copy.split_off(8), tid, name });
+                }
+                thread::sleep(PAUSE);
             }
-            Ok(Copy { bytes: copy.split_off(8), tid, name })
+            bail!("the program that copies a task did not run");
         })?;
         handle.join().map_err(|_| anyhow::anyhow!("the thread that is looked at died"))?
     })
