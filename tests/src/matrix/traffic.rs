@@ -48,7 +48,7 @@ pub fn run(kernel: &str, machine: Machine) -> Result<Vec<Line>> {
     let mut pair = Pair::start(directory.path(), PAIR, &Place::loopback(21000), MATRIX)?;
     pair.wait_paused()?;
     let mut running = Vec::new();
-    for cell in network_cells() {
+    for cell in network_cells(machine.preempts) {
         let plugin = Plugin::start(&cell.network_setup(&groups(&[PAIR]))).with_context(|| cell.name())?;
         running.push(Running { cell, plugin, said: Said::default() });
     }
@@ -139,7 +139,9 @@ impl Verdict<'_> {
     fn event_faults(&self, event: &str, names: &[&str], hook: &str) -> Vec<String> {
         if event == "tcp_retransmit" {
             let shown = self.finished.output.total(RETRANSMITS.0, RETRANSMITS.1);
-            let least = self.retransmits - self.skipped(hook).unwrap_or(0);
+            // A hook on the function does not hear of tail-loss probes, which the kernel sends at times of its own.
+            let on_function = ["fexit", "kprobe", "kretprobe"].iter().any(|kind| hook.starts_with(kind));
+            let least = if on_function { 0 } else { self.retransmits - self.skipped(hook).unwrap_or(0) };
             let fits = shown >= least && (!self.machine.quiet || shown <= self.retransmits);
             let fault = format!("the kernel sent {} segments again, shown {shown}", self.retransmits);
             return if fits { Vec::new() } else { vec![fault] };
