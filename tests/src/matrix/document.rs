@@ -25,6 +25,8 @@ machines with one CPU; `host` is the machine that made this document.
   than `ebpf.process_missed` draws as skipped by the kernel.
 - `≤`: never more than done. The tracepoint `sched_process_free` of the host's kernel leaves out tasks under load, a few in a
   thousand or many at once, also for perf; kernels that offer `release_task` to us count all.
+- Hooks on the function `tcp_retransmit_skb` (fexit, kprobe) do not hear of tail-loss probes: there `exact` means never more
+  than done.
 - `≥`: not fewer than done; other processes of the machine count too and cannot be told apart.
 - `(n)`: not counted, for the reason n below the table, which the plugin logs.
 - `-`: the mode has no numbers of this event.
