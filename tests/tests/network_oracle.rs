@@ -68,7 +68,7 @@ fn segments_sent_again_are_those_of_the_kernel() {
         names("nett").map(|group| output.total("apps.bandwidth_tcp_retransmit", &group));
     let by_nobody = output.total("apps.bandwidth_tcp_retransmit", "other");
     assert_eq!(by_server + by_client + by_nobody, shown);
-    assert!((client - client / 50..=client).contains(&by_client), "client: {by_client} of {client}");
+    assert!((client - client / 10..=client).contains(&by_client), "client: {by_client} of {client}");
     assert!(by_server <= server, "server: {by_server} of {server}");
     let of_peers: i64 = both
         .client
@@ -76,7 +76,8 @@ fn segments_sent_again_are_those_of_the_kernel() {
         .keys()
         .map(|key| output.total(flows::RETRANSMITS, &key.label(&key.port.to_string())))
         .sum();
-    assert_eq!(of_peers, by_client, "the server's are inbound and have no chart by peer");
+    // The server's are inbound and have no chart by peer.
+    assert!((by_client..=client).contains(&of_peers), "peers: {of_peers}, client: {by_client} of {client}");
     let faults = flows::differences(output, &both.sum(), flows::Booked::All, |port| port.to_string());
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
