@@ -59,7 +59,7 @@ fn segments_sent_again_are_those_of_the_kernel() {
     let output = &finished.output;
     let shown = output.total("ebpf.tcp_retransmit", "tcp_retransmit_skb");
     let missed = output.total("ebpf.network_viewer_missed", "recursion");
-    // The kernel counts a segment before it sends it, and its tracepoint tells of those that left: a few in a thousand did not.
+    // A few in a thousand of the kernel's count do not show in its tracepoint; why is not known.
     let sent_again = server + client;
     let least = sent_again - sent_again / 50;
     assert!((least..=sent_again + elsewhere).contains(&shown), "{shown} shown, {missed} skipped");
