@@ -164,3 +164,16 @@ pub struct Missed {
     /// Transfers counted with an unknown peer because the table of flows was full.
     pub no_flow: u64,
 }
+
+impl Missed {
+    /// Adds the losses of a later epoch; wraps like every counter of ours.
+    pub fn add(&mut self, later: &Missed) {
+        // All fields by name: a new one that is forgotten here does not compile.
+        let Missed { no_row, recursion, kretprobe, failed_reads, no_flow } = *later;
+        self.no_row = self.no_row.wrapping_add(no_row);
+        self.recursion = self.recursion.wrapping_add(recursion);
+        self.kretprobe = self.kretprobe.wrapping_add(kretprobe);
+        self.failed_reads = self.failed_reads.wrapping_add(failed_reads);
+        self.no_flow = self.no_flow.wrapping_add(no_flow);
+    }
+}

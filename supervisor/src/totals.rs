@@ -109,10 +109,7 @@ impl Totals {
         for row in snapshot.values.chunks_exact(self.counters).chain([snapshot.unattributed.as_slice()]) {
             add(&mut self.system, row);
         }
-        self.missed.no_row = self.missed.no_row.wrapping_add(snapshot.missed.no_row);
-        self.missed.recursion = self.missed.recursion.wrapping_add(snapshot.missed.recursion);
-        self.missed.kretprobe = self.missed.kretprobe.wrapping_add(snapshot.missed.kretprobe);
-        self.missed.failed_reads = self.missed.failed_reads.wrapping_add(snapshot.missed.failed_reads);
+        self.missed.add(&snapshot.missed);
         if let Some(processes) = processes {
             self.charge_groups(snapshot, processes);
         }

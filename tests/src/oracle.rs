@@ -1,7 +1,7 @@
 //! An independent witness: `perf stat` counts the kernel's tracepoints for one command and its children.
 //!
 //! perf starts counting at the command's exec, as its group does, so both must agree to the unit. perf finds
-//! its events in tracefs, which is mounted in a mount namespace of its own: nothing stays mounted.
+//! its events in tracefs, which is mounted, unless it is, in a mount namespace of its own: nothing stays mounted.
 
 use std::fs;
 use std::path::Path;
@@ -66,8 +66,9 @@ const ROWS: [Row; 36] = [
 ///
 /// `report`: where perf writes its counts. Fails when perf cannot count every event, or the command fails.
 pub fn perf_stat(command: &[&str], directory: &Path, report: &Path) -> Result<Expected> {
-    let mut perf =
-        String::from("mount -t tracefs none /sys/kernel/tracing && exec perf stat -x ';' -o \"$1\"");
+    let mut perf = String::from(
+        "{ mountpoint -q /sys/kernel/tracing || mount -t tracefs none /sys/kernel/tracing; } && exec perf stat -x ';' -o \"$1\"",
+    );
     for (_, event, filter) in ROWS {
         perf.push_str(&format!(" -e {event}"));
         if !filter.is_empty() {
