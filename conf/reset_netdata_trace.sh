@@ -1,6 +1,6 @@
 #!/bin/bash
 # Removes the kprobe events that an eBPF plugin, killed on a kernel older than 4.17, has left behind: those
-# of Netdata's own plugin (..._netdata_...) and ours (netdata_ebpf/PID_START_..., of a process that has ended).
+# of Netdata's own plugin (..._netdata_...) and ours (netdata_ebpf/[pr]_PID_START_..., of a process that has ended).
 # What a process still uses stays: the kernel refuses to remove it.
 set -u
 
@@ -11,12 +11,12 @@ die() {
 
 # Prints GROUP/EVENT of each probe whose event is a leftover by its name.
 leftovers() {
-	local definition name event
+	local definition name owner
 	while read -r definition _; do
 		name=${definition#*:}
-		event=${name#*/}
+		owner=${name#*/?_}
 		case $name in
-		netdata_ebpf/[0-9]*_*) [ -e "/proc/${event%%_*}" ] || echo "$name" ;;
+		netdata_ebpf/[pr]_[0-9]*_*) [ -e "/proc/${owner%%_*}" ] || echo "$name" ;;
 		*/*_netdata_*) echo "$name" ;;
 		esac
 	done <"$EVENTS"

@@ -426,6 +426,12 @@ impl Module {
         self.worker.stop();
     }
 
+    /// Whether probes of this module stay in `kprobe_events` unless the worker removes them.
+    pub fn has_kprobe_entries(&self) -> bool {
+        let kprobes = self.held.iter().flat_map(|held| &held.inventory.kprobes);
+        kprobes.into_iter().any(|kprobe| kprobe.entry.is_some())
+    }
+
     /// Whether the worker's process is gone.
     pub fn is_gone(&self) -> bool {
         self.worker.is_gone()

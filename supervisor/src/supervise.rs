@@ -26,6 +26,9 @@ const TENDING: Duration = Duration::from_millis(100);
 
 /// Longest time for workers to end when they are asked to, and then for the launcher to end them.
 const END_PATIENCE: Duration = Duration::from_millis(400);
+/// The same where probes are entries of `kprobe_events` (kernels before 4.17), which would stay: removing one takes the kernel up to a tenth of
+/// a second.
+const ENTRIES_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where charts go.
 pub trait Output {
@@ -76,8 +79,9 @@ impl<O: Output> Supervisor<O> {
 
     /// Lets the workers end, and ends those that do not.
     fn end(mut self) {
+        let entries = self.modules.iter().any(Module::has_kprobe_entries);
         self.modules.iter_mut().for_each(Module::stop);
-        let deadline = Instant::now() + END_PATIENCE;
+        let deadline = Instant::now() + if entries { ENTRIES_PATIENCE } else { END_PATIENCE };
         while !self.modules.iter().all(Module::is_gone)
             && let Some(left) = deadline.checked_duration_since(Instant::now())
         {

@@ -6,6 +6,7 @@
 //! - [`judge`]: what an event shows, against what it must show.
 //! - [`log`]: which hooks were used, and why an event is not counted, from the supervisor's log.
 //! - [`document`]: the table of `docs/kernel-matrix.md`, from the lines that all kernels printed.
+//! - [`tracefs`]: makes the plugin use `kprobe_events`, and looks at what it does there.
 //! - [`kills`]: starts and kills the plugin over and over and looks at what the kernel keeps.
 //!
 //! Input: the built programs. Output: one [`line::Line`] for each event of each cell.
@@ -17,4 +18,5 @@ pub mod kills;
 pub mod line;
 pub mod log;
 pub mod round;
+pub mod tracefs;
 pub mod traffic;

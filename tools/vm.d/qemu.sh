@@ -7,7 +7,7 @@ GUEST_PID='' CONSOLE_PID=''
 # microvm boots fastest, but without ACPI it shows a single CPU.
 set_machine() {
 	MACHINE=(-M pc -accel "tcg,thread=multi")
-	[ "$CPUS" -gt 1 ] ||
+	[ "${POSSIBLE_CPUS:-$CPUS}" -gt 1 ] ||
 		MACHINE=(-M "microvm,acpi=off,pit=on,pic=on,rtc=on,isa-serial=off" -accel "tcg,thread=single")
 	[ -z "$ICOUNT" ] || MACHINE+=(-icount "shift=0,sleep=off" -seed 1 -rtc "base=2026-01-01,clock=vm")
 }
@@ -32,7 +32,7 @@ run_guest() {
 	CONSOLE_PID=$!
 	# The death signal covers our own SIGKILL, which no trap sees; timeout passes it on.
 	setpriv --pdeathsig TERM timeout -k 3 "$TIMEOUT" setpriv --pdeathsig KILL \
-		qemu-system-x86_64 "${MACHINE[@]}" -cpu max -smp "$CPUS" -m "$MEMORY" \
+		qemu-system-x86_64 "${MACHINE[@]}" -cpu max -smp "$CPUS,maxcpus=${POSSIBLE_CPUS:-$CPUS}" -m "$MEMORY" \
 		-nodefaults -no-user-config -display none -no-reboot \
 		-kernel "$VMLINUZ" -initrd "$TMP/initrd" -append "$(kernel_arguments)" \
 		-chardev "file,id=log,path=$TMP/kernel.log" -device isa-serial,chardev=log,index=0 \

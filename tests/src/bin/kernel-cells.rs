@@ -13,7 +13,7 @@ use tests::matrix::round::{self, Machine};
 use tests::matrix::{document, kills, traffic};
 
 const USAGE: &str = "\
-usage: kernel-cells KERNEL [--quiet] [--preempts] KIND...      KIND: cells, lockdown, twists, refusals, alone, network
+usage: kernel-cells KERNEL [--quiet] [--preempts] KIND...      KIND: cells, lockdown, twists, tracefs, refusals, alone, network
        kernel-cells KERNEL --kills COUNT          starts and kills, COUNT times for each strategy
        kernel-cells --document RESULTS...         the document, from files with results
 --quiet: nothing else runs on this machine, so that totals of the system can be compared too

@@ -9,6 +9,8 @@ pub enum Twist {
     None,
     /// `uname` says 2.6, as under `setarch --uname-2.6`.
     FakedRelease,
+    /// The kernel's PMU of kprobes is hidden, as if it were older than 4.17 (`tracefs`).
+    WithoutPmu,
     /// A file of the user configuration directory replaces hooks.
     Override {
         /// In the cell's name.
@@ -49,6 +51,7 @@ impl Cell {
         let twist = match self.twist {
             Twist::None => String::new(),
             Twist::FakedRelease => ", faked release".to_owned(),
+            Twist::WithoutPmu => ", by `kprobe_events`".to_owned(),
             Twist::Override { name, .. } => format!(", override {name}"),
         };
         format!("{}{objects}, {}, {apps}{twist}", self.strategy, self.mode)
@@ -197,6 +200,8 @@ pub fn rounds(kind: &str) -> Option<Vec<Vec<Cell>>> {
             let twists = [Twist::None, Twist::FakedRelease].into_iter().chain(OVERRIDES);
             Some(vec![twists.map(twisted).collect()])
         }
+        // What kernels before 4.17 do. Alone, because the PMU is hidden from all.
+        "tracefs" => Some(vec![vec![Cell { twist: Twist::WithoutPmu, ..cell(PROBE, "return", true) }]]),
         // Each by itself, as it runs on real hosts.
         "alone" => Some([WAYS[1], WAYS[2], PROBE].map(|way| vec![cell(way, "return", true)]).to_vec()),
         "refusals" => {

@@ -14,7 +14,7 @@ Made by `tools/matrix`; `tools/matrix --check` compares. Do not edit.
 
 Each line is one way of counting on one kernel, beside known loads: files, reads and writes with errors, forks, threads,
 failed creations, processes that live for an instant or are killed, 32-bit calls, several at once. The guests are virtual
-machines with one CPU; `host` is the machine that made this document.
+machines with one CPU of twelve possible ones; `host` is the machine that made this document.
 
 - `exact`: every number of the event (calls, errors, bytes) is as done, to the unit. With applications that is the number
   of each load's group, and the groups' sum is the system's total; without, the growth of the system's total.
@@ -31,8 +31,8 @@ machines with one CPU; `host` is the machine that made this document.
 - `(n)`: not counted, for the reason n below the table, which the plugin logs.
 - `-`: the mode has no numbers of this event.
 
-A kretprobe follows ten tasks in a call at once (two for each CPU, if that is more), so it loses results where more wait or
-are preempted there. Where the hooks below name one, `exact` holds for the loads that run one after the other and for all
+A kretprobe follows few tasks in a call at once (one for each possible CPU before 6.2, so twelve here; then ten, or two for
+each possible CPU if that is more), so it loses results where more wait or are preempted there. Where the hooks below name one, `exact` holds for the loads that run one after the other and for all
 calls; results of the loads that run all at once may be fewer, if `ebpf.process_missed` shows lost returns or, on kernels
 before 6.7, which do not tell, the log warns of it. Without BTF the plugin therefore takes results from `sys_exit` unless
 `ebpf co-re tracing = probe` is set.

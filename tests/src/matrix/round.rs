@@ -12,6 +12,7 @@ use super::cell::{Cell, Twist};
 use super::judge::{self, Done, EVENTS, Judged, Noise};
 use super::line::{Line, Outcome};
 use super::log::{self, Said};
+use super::tracefs::Entries;
 use crate::compare::sum_differences;
 use crate::effects::{Expected, expected};
 use crate::load::{Load, install};
@@ -163,6 +164,8 @@ pub struct Machine {
 /// Runs the cells of one round at the same time.
 pub fn run(kernel: &str, cells: &[Cell], machine: Machine) -> Result<Vec<Line>> {
     let directory = tempfile::tempdir().context("cannot create a temporary directory")?;
+    let without_pmu = cells.iter().any(|cell| cell.twist == Twist::WithoutPmu);
+    let mut entries = without_pmu.then(Entries::prepare).transpose()?;
     let mut running = Vec::new();
     for &cell in cells {
         let plugin = start(cell).with_context(|| cell.name())?;
@@ -170,6 +173,9 @@ pub fn run(kernel: &str, cells: &[Cell], machine: Machine) -> Result<Vec<Line>> 
     }
     for cell in &mut running {
         cell.said = wait_decided(&mut cell.plugin).with_context(|| cell.cell.name())?;
+    }
+    if let Some(entries) = &mut entries {
+        entries.look()?;
     }
     let loads = Loads::start(directory.path())?;
     // Outside of all that is compared: reading the count is itself system calls.
@@ -203,6 +209,9 @@ pub fn run(kernel: &str, cells: &[Cell], machine: Machine) -> Result<Vec<Line>> 
         let noise = Noise { is_known: machine.quiet, marks, other_creations };
         let verdict = Verdict { kernel, machine, cell, said, noise, finished: &finished, done: &done };
         lines.extend(verdict.lines(&plain_hooks));
+    }
+    if let Some(entries) = entries {
+        lines.push(entries.finish(kernel, &cells[0])?);
     }
     Ok(lines)
 }

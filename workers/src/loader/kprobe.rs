@@ -23,6 +23,10 @@ const PMU: &str = "/sys/bus/event_source/devices/kprobe";
 /// Group of our entries in `kprobe_events`.
 const GROUP: &str = "netdata_ebpf";
 
+/// Tasks that a kretprobe follows at once, where we may say so: by itself it is one for each possible CPU, or ten, by the kernel's preemption
+/// (register_kretprobe). Some 100 B each.
+const INSTANCES: &str = "256";
+
 /// Where in a function a probe sits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -171,11 +175,15 @@ impl TracefsEntry {
             bail!("this kernel has no kprobes (CONFIG_KPROBE_EVENTS is off)");
         }
         remove_entries_of_the_dead(&root);
-        let (letter, owner) = (if place == Place::Entry { 'p' } else { 'r' }, own_mark()?);
-        let function_word = function.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
-        let name = format!("{owner}_{letter}_{function_word}");
-        command(&root, &format!("{letter}:{GROUP}/{name} {function}"))
-            .with_context(|| format!("cannot add a probe on `{function}` to kprobe_events"))?;
+        let letter = if place == Place::Entry { 'p' } else { 'r' };
+        let name = entry_name(letter, &own_mark()?, function);
+        let add = |instances: &str| command(&root, &format!("{letter}{instances}:{GROUP}/{name} {function}"));
+        let added = match place {
+            Place::Entry => add(""),
+            // Kernels before 4.12 do not take a number.
+            Place::Return => add(INSTANCES).or_else(|_| add("")),
+        };
+        added.with_context(|| format!("cannot add a probe on `{function}` to kprobe_events"))?;
         Ok(TracefsEntry { root, name })
     }
 
@@ -197,6 +205,15 @@ impl Drop for TracefsEntry {
         // If this fails the next start removes it, as its owner is gone then.
         let _ = command(&self.root, &format!("-:{GROUP}/{}", self.name));
     }
+}
+
+/// A name as the kernel takes it: begins with a letter, goes on with letters, digits and `_`, and is shorter than MAX_EVENT_NAME_LEN, 64
+/// (`is_good_name` of kernel/trace/trace_probe.h).
+fn entry_name(letter: char, mark: &str, function: &str) -> String {
+    let function_word = function.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+    let mut name = format!("{letter}_{mark}_{function_word}");
+    name.truncate(63);
+    name
 }
 
 fn command(root: &Path, text: &str) -> io::Result<()> {
@@ -243,7 +260,7 @@ fn entries_of_the_dead(text: &str, start_of: impl Fn(u32) -> Option<u64>) -> Vec
         .filter_map(|line| line.split_once(':')?.1.split_ascii_whitespace().next()?.split_once('/'));
     let names = ours.filter(|(group, _)| *group == GROUP).map(|(_, name)| name);
     let is_dead = |name: &&str| {
-        let mut words = name.split('_');
+        let mut words = name.split('_').skip(1);
         let mut number = || words.next().and_then(|word| word.parse::<u64>().ok());
         match (number(), number(), number()) {
             // A supervisor that lives may use what a dead worker made; then the kernel refuses to remove it.
@@ -262,12 +279,18 @@ mod tests {
 
     #[test]
     fn only_entries_of_the_dead_are_removed() {
-        let text = "p:netdata_ebpf/100_5000_7_p_vfs_read vfs_read\nr16:netdata_ebpf/200_6000_7_r_vfs_read vfs_read\n\
-                    p:netdata_ebpf/100_5000_8_p_vfs_read vfs_read\np:kprobes/100_5000_7_p_x x\np:netdata_ebpf/by_hand vfs_write\n";
+        let text = "p:netdata_ebpf/p_100_5000_7_vfs_read vfs_read\nr16:netdata_ebpf/r_200_6000_7_vfs_read vfs_read\n\
+                    p:netdata_ebpf/p_100_5000_8_vfs_read vfs_read\np:kprobes/p_200_5000_7_x x\np:netdata_ebpf/by_hand vfs_write\n";
         let alive = |pid| [100, 7].contains(&pid).then_some(5000);
-        assert_eq!(entries_of_the_dead(text, alive), ["200_6000_7_r_vfs_read", "100_5000_8_p_vfs_read"]);
+        assert_eq!(entries_of_the_dead(text, alive), ["r_200_6000_7_vfs_read", "p_100_5000_8_vfs_read"]);
         let reused = |pid| [200, 7, 8].contains(&pid).then_some(6001);
         assert_eq!(entries_of_the_dead(text, reused).len(), 3);
+    }
+
+    #[test]
+    fn names_begin_with_a_letter_and_are_short_enough() {
+        assert_eq!(entry_name('r', "1_2_3", "do.isra.0"), "r_1_2_3_do_isra_0");
+        assert_eq!(entry_name('p', "4194304_99999999999_4194304", &"f".repeat(90)).len(), 63);
     }
 
     #[test]
