@@ -48,10 +48,26 @@ pub struct Alone {
 /// Waits for the machine-wide lock of these tests. Fails when not root: eBPF needs it.
 pub fn alone() -> Result<Alone> {
     ensure!(nix::unistd::geteuid().is_root(), "this test attaches eBPF programs: run it as root");
-    let path = std::env::temp_dir().join("ebpf-plugin-tests.lock");
-    let lock = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-    lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+    let lock = lock_file()?;
+    lock.lock().context("cannot lock the machine")?;
     Ok(Alone { _lock: lock })
+}
+
+/// Held by a test that keeps this machine busy with virtual machines: others like it may run beside it, but nobody who must be alone.
+pub struct Busy {
+    _lock: File,
+}
+
+/// Waits until nobody has to be alone.
+pub fn busy() -> Result<Busy> {
+    let lock = lock_file()?;
+    lock.lock_shared().context("cannot share the machine")?;
+    Ok(Busy { _lock: lock })
+}
+
+fn lock_file() -> Result<File> {
+    let path = std::env::temp_dir().join("ebpf-plugin-tests.lock");
+    File::create(&path).with_context(|| format!("cannot create {}", path.display()))
 }
 
 /// One process as `/proc/PID/stat` shows it.

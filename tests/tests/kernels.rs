@@ -1,7 +1,7 @@
 //! "Shows" 1 to 4 and 6: on every kernel, every way of counting is exact, or the plugin says why it is not offered; and
 //! `docs/kernel-matrix.md` says the same.
 //!
-//! Each test boots its kernels in virtual machines (`tools/vm`, which downloads them once), some minutes in all. Needs root.
+//! Each test boots its kernels in virtual machines (`tools/vm`, which downloads them once), some minutes in all, two at a time. Needs root.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,9 +10,12 @@ use std::process::Command;
 
 /// Runs one kernel's part of the matrix: its cells, and its boots under lockdown.
 fn matrix(kernel: &str) {
+    let _busy = (kernel != "host").then(|| tests::system::busy().unwrap());
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let output = Command::new(workspace.join("tools/matrix"))
         .args(["--kernel", kernel])
+        // Two tests of this kind at a time are enough (.config/nextest.toml).
+        .env("VM_JOBS", "1")
         .env("KERNEL_CELLS", env!("CARGO_BIN_EXE_kernel-cells"))
         .env("EBPF_BIN_DIR", tests::system::program_directory().unwrap())
         .output()

@@ -32,10 +32,10 @@ machines with one CPU of twelve possible ones; `host` is the machine that made t
 - `-`: the mode has no numbers of this event.
 
 A kretprobe follows few tasks in a call at once (one for each possible CPU before 6.2, so twelve here; then ten, or two for
-each possible CPU if that is more), so it loses results where more wait or are preempted there. Where the hooks below name one, `exact` holds for the loads that run one after the other and for all
-calls; results of the loads that run all at once may be fewer, if `ebpf.process_missed` shows lost returns or, on kernels
-before 6.7, which do not tell, the log warns of it. Without BTF the plugin therefore takes results from `sys_exit` unless
-`ebpf co-re tracing = probe` is set.
+each possible CPU if that is more), so it loses results where more wait or are preempted there. Where the hooks below name
+one, `exact` holds for the loads that run one after the other and for all calls; results of the loads that run all at once
+may be fewer, if `ebpf.process_missed` shows lost returns or, on kernels before 6.7, which do not tell, the log warns of it.
+Without BTF the plugin therefore takes results from `sys_exit` unless `ebpf co-re tracing = probe` is set.
 
 `missed`: `ebpf.process_missed` is zero, but for such lost returns and, where programs are preempted, for what is skipped.
 `sums`: groups add up to the system. `output`: the output is well-formed and no counter goes down; in the cells about a
@@ -130,7 +130,13 @@ fn general(reason: &str) -> String {
             None => words.push(word.to_owned()),
         }
     }
-    words.join(" ")
+    let text = words.join(" ");
+    let mut hooks: Vec<&str> = text.split("; ").collect();
+    // Where programs are preempted, a trial decides which of the two tracepoints of a call is tried first.
+    if hooks.iter().all(|hook| hook.starts_with("tracepoint:")) {
+        hooks.sort_unstable();
+    }
+    hooks.join("; ")
 }
 
 /// Which hooks the ways used, where the mode and the applications make no difference: once for each way.
