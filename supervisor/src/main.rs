@@ -3,6 +3,7 @@
 //! Loads no eBPF and needs no privilege of its own; workers do. Standard output carries the protocol and nothing else.
 #![forbid(unsafe_code)]
 
+mod boundaries;
 mod breaker;
 mod canary;
 mod chart;

@@ -8,6 +8,7 @@ use launcher::client::Launcher;
 use launcher::packets::Received;
 use shared::apps::ProcessTable;
 
+use crate::boundaries::{Boundaries, COLLECTING};
 use crate::breaker::Breaker;
 use crate::chart::Chart;
 use crate::events::Event;
@@ -17,9 +18,6 @@ use launcher::Ended;
 
 /// Longest wait for the workers' first charts before the first interval begins.
 const START_PATIENCE: Duration = Duration::from_secs(30);
-
-/// Time between two epochs.
-const COLLECTING: Duration = Duration::from_secs(1);
 
 /// How often a worker's end or its next start is looked for while nothing else happens.
 const TENDING: Duration = Duration::from_millis(100);
@@ -104,19 +102,18 @@ impl<O: Output> Supervisor<O> {
         self.handle_until(Instant::now() + START_PATIENCE, |modules| {
             modules.iter().any(Module::is_starting)
         })?;
+        let mut boundaries = Boundaries::new(self.update_every);
         let mut tick = 0;
         while self.iterations.is_none_or(|last| tick < last) {
-            tick += 1;
-            let end = next_boundary(self.update_every);
             // Every second, however seldom charts are drawn: rows in the kernel are for what is active in one.
-            loop {
-                let now = next_boundary(COLLECTING).min(end);
-                self.handle_until(now, |_| true)?;
-                self.collect(tick)?;
-                if now >= end {
-                    break;
-                }
+            let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let boundary = boundaries.next(since_epoch, Instant::now());
+            self.handle_until(boundary.at, |_| true)?;
+            self.collect(tick + 1)?;
+            if !boundary.ends_interval {
+                continue;
             }
+            tick += 1;
             self.draw(false)?;
             self.output.end_of_interval().map_err(gone)?;
             self.breaker.iter_mut().for_each(|breaker| breaker.tend(false));
@@ -206,11 +203,4 @@ fn gone(error: io::Error) -> Stop {
         log::error(format!("cannot write to standard output: {error}"));
     }
     Stop(format!("standard output: {error}"))
-}
-
-/// The next multiple of `every` on the wall clock, which is how agents align their samples.
-fn next_boundary(every: Duration) -> Instant {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let past = since_epoch.as_nanos() % every.as_nanos();
-    Instant::now() + every - Duration::from_nanos(u64::try_from(past).unwrap_or(0))
 }
