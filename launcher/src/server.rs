@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use ipc_channel::TryRecvError;
@@ -22,6 +22,9 @@ use crate::{Command, Ended, Hello, MAX_DESCRIPTORS, confine, descriptors, limits
 const TENDING: Duration = Duration::from_millis(500);
 /// And while a worker is being ended.
 const ENDING: Duration = Duration::from_millis(2);
+
+/// How long a worker may be stopped by a signal: long enough for all of a terminal's job to be stopped and to go on.
+const STOPPED: Duration = Duration::from_secs(2);
 
 /// What a new worker is given.
 #[derive(Debug)]
@@ -59,6 +62,7 @@ pub fn serve(rendezvous: &str, supervisor: &str) -> Result<Option<Job>> {
         workers: BTreeMap::new(),
         supervisor: getppid(),
         ending: BTreeSet::new(),
+        stopped: BTreeMap::new(),
     };
     launcher.run()
 }
@@ -80,6 +84,8 @@ struct Launcher {
     supervisor: Pid,
     /// Those that were killed and are not reaped yet.
     ending: BTreeSet<u64>,
+    /// Those that are stopped, and since when.
+    stopped: BTreeMap<u64, Instant>,
 }
 
 impl Launcher {
@@ -109,6 +115,7 @@ impl Launcher {
             if !self.reap() {
                 break;
             }
+            self.kill_stopped();
         }
         // The supervisor is gone. The kernel would end them, too, when this process ends; but not before.
         for &pid in self.workers.values() {
@@ -137,26 +144,55 @@ impl Launcher {
         }
     }
 
-    /// Reports the workers that have ended; `false` when there is nobody to tell.
+    /// Ends those that have been stopped for too long. Its deadlines tell the supervisor, too, but not soon of one that loads.
+    fn kill_stopped(&mut self) {
+        let long: Vec<u64> = self
+            .stopped
+            .iter()
+            .filter(|(_, since)| since.elapsed() >= STOPPED)
+            .map(|(&worker, _)| worker)
+            .collect();
+        long.into_iter().for_each(|worker| self.kill(worker));
+    }
+
+    /// Reports the workers that have ended, and notes those that are stopped; `false` when there is nobody to tell.
     fn reap(&mut self) -> bool {
+        let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED | WaitPidFlag::WCONTINUED;
         loop {
-            let (pid, how) = match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
+            let (pid, how) = match waitpid(None::<Pid>, Some(flags)) {
                 Ok(WaitStatus::Exited(pid, code)) => (pid, format!("exit status: {code}")),
                 Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, format!("signal: {signal}")),
+                Ok(WaitStatus::Stopped(pid, _)) => {
+                    if let Some(worker) = self.number_of(pid) {
+                        self.stopped.insert(worker, Instant::now());
+                    }
+                    continue;
+                }
+                Ok(WaitStatus::Continued(pid)) => {
+                    if let Some(worker) = self.number_of(pid) {
+                        self.stopped.remove(&worker);
+                    }
+                    continue;
+                }
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return true,
                 Ok(_) | Err(_) => continue,
             };
-            let Some(worker) =
-                self.workers.iter().find(|(_, known)| **known == pid).map(|(&worker, _)| worker)
-            else {
-                continue;
-            };
+            let Some(worker) = self.number_of(pid) else { continue };
             self.workers.remove(&worker);
             self.ending.remove(&worker);
+            let how = match self.stopped.remove(&worker) {
+                Some(since) => format!("it was stopped for {:.1} s; {how}", since.elapsed().as_secs_f64()),
+                None => how,
+            };
             if self.reports.send(Ended { worker, how }).is_err() {
                 return false;
             }
         }
+    }
+
+    /// Number of the worker with this process id.
+    fn number_of(&self, pid: Pid) -> Option<u64> {
+        self.workers.iter().find(|(_, known)| **known == pid).map(|(&worker, _)| worker)
     }
 }
 

@@ -55,6 +55,8 @@ pub struct Dimension {
 pub struct Block {
     /// Line of its BEGIN.
     pub line_number: usize,
+    /// Microseconds since the block before, where they are told.
+    pub microseconds: Option<u64>,
     /// Dimension id to value as sent.
     pub values: BTreeMap<String, i64>,
 }

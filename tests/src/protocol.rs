@@ -167,7 +167,9 @@ impl Parser {
         if since_us < 0 || (since_us > 0 && chart.blocks.is_empty()) {
             return Err("microseconds below 0, or before there was an update".to_owned());
         }
-        self.open = Some((id.to_owned(), Block { line_number: self.line_number, values: BTreeMap::new() }));
+        let microseconds = Some(since_us.cast_unsigned()).filter(|&passed| passed > 0);
+        let block = Block { line_number: self.line_number, microseconds, values: BTreeMap::new() };
+        self.open = Some((id.to_owned(), block));
         Ok(())
     }
 

@@ -3,34 +3,39 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tests::protocol::Parser;
-use tests::system::program_directory;
+use tests::system::{program_directory, workers};
 
 /// Most resident memory of the supervisor, kB, whatever it is sent: a whole frame decoded, twice.
 const MEMORY_LIMIT_KB: u64 = 300_000;
 
+/// Starts the supervisor with the rogue, in `directory`, where its output and its log are: `out` and `log`.
+fn start(directory: &Path, how: &str) -> Child {
+    fs::copy(program_directory().unwrap().join("supervisor"), directory.join("supervisor")).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_rogue-worker"), directory.join("ebpf-worker")).unwrap();
+    fs::write(directory.join("ebpf.conf"), tests::plugin::only_process("ebpf load mode = return")).unwrap();
+    Command::new(directory.join("supervisor"))
+        .arg("1")
+        .env("NETDATA_USER_CONFIG_DIR", directory)
+        .env("ROGUE", how)
+        .stdin(Stdio::null())
+        .stdout(fs::File::create(directory.join("out")).unwrap())
+        .stderr(fs::File::create(directory.join("log")).unwrap())
+        .spawn()
+        .unwrap()
+}
+
 /// Runs the supervisor with the rogue for some seconds; returns its log.
 fn run(how: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
-    fs::copy(program_directory().unwrap().join("supervisor"), directory.path().join("supervisor")).unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_rogue-worker"), directory.path().join("ebpf-worker")).unwrap();
-    fs::write(directory.path().join("ebpf.conf"), tests::plugin::only_process("ebpf load mode = return"))
-        .unwrap();
-    let child = Command::new(directory.path().join("supervisor"))
-        .arg("1")
-        .env("NETDATA_USER_CONFIG_DIR", directory.path())
-        .env("ROGUE", how)
-        .stdin(Stdio::null())
-        .stdout(fs::File::create(directory.path().join("out")).unwrap())
-        .stderr(fs::File::create(directory.path().join("log")).unwrap())
-        .spawn()
-        .unwrap();
+    let child = start(directory.path(), how);
     sleep(Duration::from_secs(4));
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -76,4 +81,60 @@ fn rubbish_ends_the_worker() {
 #[test]
 fn invented_processes_do_not_fill_the_memory() {
     run("many processes");
+}
+
+/// When each of the first `count` workers began to run in circles, and when it was ended, in seconds; then the plugin is stopped.
+fn spinning(how: &str, count: usize) -> Vec<(f64, f64)> {
+    let directory = tempfile::tempdir().unwrap();
+    let child = start(directory.path(), how);
+    let started = Instant::now();
+    let (mut began, mut ended, mut last) = (Vec::new(), Vec::new(), Vec::new());
+    while ended.len() < count {
+        assert!(started.elapsed() < Duration::from_secs(60), "{how}: {began:?} {ended:?}");
+        let log = fs::read_to_string(directory.path().join("log")).unwrap();
+        let now = workers(child.id()).unwrap();
+        let seconds = started.elapsed().as_secs_f64();
+        if log.matches("spinning").count() > began.len() {
+            began.push(seconds);
+        }
+        if last.iter().any(|pid| !now.contains(pid)) {
+            ended.push(seconds);
+        }
+        last = now;
+        sleep(Duration::from_millis(10));
+    }
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{how}");
+    eprintln!("{how}: began at {began:.2?}, ended at {ended:.2?}");
+    began.into_iter().zip(ended).collect()
+}
+
+/// Two and a half seconds from the order that is not obeyed, and what a busy machine adds.
+const NOTICED_S: f64 = 2.9;
+
+/// One that had worked is replaced at once.
+#[test]
+fn a_worker_that_runs_in_circles_is_noticed_within_three_intervals() {
+    let lives = spinning("spins later", 2);
+    assert_eq!(lives.len(), 2);
+    for (began, ended) in &lives {
+        assert!((2.3..NOTICED_S).contains(&(ended - began)), "{lives:?}");
+    }
+    for pair in lives.windows(2) {
+        // Two snapshots, then circles again.
+        assert!(pair[1].0 - pair[0].1 < 3.5, "{lives:?}");
+    }
+}
+
+/// One that has never delivered anything is replaced later, and the next one is given more time, for machines that are slow.
+#[test]
+fn workers_that_never_deliver_come_back_later() {
+    let lives = spinning("spins at once", 2);
+    assert_eq!(lives.len(), 2);
+    for ((began, ended), patience) in lives.iter().zip([2.5, 5.0]) {
+        assert!((patience - 0.2..patience + 0.4).contains(&(ended - began)), "{lives:?}");
+    }
+    // A second, a quarter of which is chance; the next order comes within another.
+    assert!((0.7..2.4).contains(&(lives[1].0 - lives[0].1)), "{lives:?}");
 }

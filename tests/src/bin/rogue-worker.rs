@@ -53,8 +53,16 @@ fn act(job: &Job, how: &str) {
 /// Answers as a worker does, but with snapshots that are wrong.
 fn count(job: &Job, how: &str, adopts: bool) {
     send(job, &if adopts { ToSupervisor::Adopted } else { ready() });
+    let mut delivered = 0;
     while let Ok(frame) = job.orders.recv() {
         let ToWorker::Collect { merged_epoch, .. } = wire::decode(&frame).unwrap() else { return };
+        if how == "spins at once" || (how == "spins later" && delivered == 2) {
+            send(job, &ToSupervisor::Log { level: LogLevel::Info, text: "spinning".to_owned() });
+            loop {
+                std::hint::spin_loop();
+            }
+        }
+        delivered += 1;
         let snapshot = match how {
             "replayed" => {
                 // The right one, and again, unasked.
@@ -64,6 +72,7 @@ fn count(job: &Job, how: &str, adopts: bool) {
             "skips epochs" => snapshot(merged_epoch + 7, 1),
             "wrong shape" => Snapshot { values: vec![1; 3], ..snapshot(merged_epoch + 1, 1) },
             "many processes" => snapshot(merged_epoch + 1, 200_000),
+            "spins later" => snapshot(merged_epoch + 1, 1),
             other => panic!("no such mischief: {other}"),
         };
         send(job, &ToSupervisor::Snapshot(snapshot));
