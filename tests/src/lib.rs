@@ -20,6 +20,7 @@ pub mod compare;
 pub mod effects;
 pub mod fields;
 pub mod http;
+pub mod inject;
 pub mod load;
 pub mod matrix;
 pub mod model;

@@ -6,9 +6,13 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use launcher::calls;
+use nix::libc;
+use tests::inject::{Held, Outcome};
 use tests::plugin::{Plugin, Setup};
-use tests::system::{alone, children, program_directory, workers};
+use tests::system::{alone, children, program_directory, wait_until, workers};
 
 /// A user of no rights, as the agent's is.
 const AGENT: u32 = 65534;
@@ -53,6 +57,184 @@ fn every_process_has_given_up_what_it_does_not_need() {
     }
     let finished = plugin.stop().unwrap();
     assert!(finished.stderr.contains("the supervisor is confined: "), "{}", finished.stderr);
+}
+
+/// EPERM, as a result.
+const REFUSED: Outcome = Outcome::Returned(-(libc::EPERM as i64));
+/// What the kernel ends it with.
+const ENDED: Outcome = Outcome::Ended(libc::SIGSYS);
+
+/// A call's number and arguments.
+type Call = (i64, [u64; 6]);
+
+fn call(number: i64, arguments: &[u64]) -> Call {
+    let mut all = [0; 6];
+    all[..arguments.len()].copy_from_slice(arguments);
+    (number, all)
+}
+
+/// Commands of bpf(2) that a worker which counts is refused: what makes, loads, attaches, pins and opens objects.
+const FORBIDDEN_BPF: [u64; 12] = [0, 5, 6, 7, 8, 9, 13, 14, 17, 18, 28, 30];
+
+/// Refused in the supervisor and in a worker that counts, which are given no right to any of it. `text`: address of a path.
+fn forbidden_to_both(text: u64) -> Vec<Call> {
+    let (here, executable) = (libc::AT_FDCWD as u64, (libc::PROT_READ | libc::PROT_EXEC) as u64);
+    let mut calls = vec![
+        call(
+            libc::SYS_mmap,
+            &[0, 4096, executable, (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64, u64::MAX],
+        ),
+        call(libc::SYS_mprotect, &[text & !4095, 4096, executable]),
+        call(libc::SYS_unlink, &[text]),
+        call(libc::SYS_unlinkat, &[here, text]),
+        call(libc::SYS_mkdir, &[text, 0o700]),
+        call(libc::SYS_rename, &[text, text]),
+        call(libc::SYS_symlink, &[text, text]),
+        call(libc::SYS_mknod, &[text, libc::S_IFIFO.into()]),
+        call(libc::SYS_chmod, &[text, 0o777]),
+        call(libc::SYS_chown, &[text]),
+        call(libc::SYS_truncate, &[text]),
+        call(libc::SYS_creat, &[text, 0o600]),
+        call(libc::SYS_openat2, &[here, text]),
+        call(libc::SYS_open_by_handle_at, &[]),
+        call(libc::SYS_chroot, &[text]),
+        call(libc::SYS_setuid, &[]),
+        call(libc::SYS_setresuid, &[]),
+        call(libc::SYS_capset, &[]),
+        call(libc::SYS_kill, &[1, 0]),
+        call(libc::SYS_fork, &[]),
+        call(libc::SYS_listen, &[0, 1]),
+        call(libc::SYS_accept4, &[]),
+        call(libc::SYS_memfd_create, &[text]),
+        call(libc::SYS_io_uring_setup, &[1]),
+        call(libc::SYS_pidfd_open, &[1]),
+        call(libc::SYS_pidfd_getfd, &[]),
+        call(libc::SYS_shmget, &[0, 4096, 0o600]),
+        call(libc::SYS_sethostname, &[text, 1]),
+        call(libc::SYS_clock_settime, &[]),
+        call(libc::SYS_fsopen, &[text]),
+        call(libc::SYS_personality, &[u64::from(u32::MAX)]),
+        call(libc::SYS_seccomp, &[]),
+    ];
+    for family in [libc::AF_NETLINK, libc::AF_PACKET, libc::AF_ALG, libc::AF_VSOCK] {
+        calls.push(call(libc::SYS_socket, &[family as u64, libc::SOCK_DGRAM as u64]));
+    }
+    for flags in
+        [libc::O_WRONLY, libc::O_RDWR, libc::O_RDONLY | libc::O_CREAT, libc::O_RDONLY | libc::O_TRUNC]
+    {
+        calls.push(call(libc::SYS_openat, &[here, text, flags as u64, 0o600]));
+        calls.push(call(libc::SYS_open, &[text, flags as u64, 0o600]));
+    }
+    calls
+}
+
+fn refused(held: &mut Held, who: &str, calls: &[Call]) {
+    let outcomes: Vec<(Call, Outcome)> =
+        calls.iter().map(|&call| (call, held.call(call.0, call.1).unwrap())).collect();
+    let done: Vec<&(Call, Outcome)> = outcomes.iter().filter(|(_, outcome)| *outcome != REFUSED).collect();
+    assert!(done.is_empty(), "the {who} may do (call and arguments, outcome): {done:?}");
+    eprintln!("{who}: {} calls are refused", calls.len());
+}
+
+/// Each in a copy of its own.
+fn ends_copies(held: &mut Held, who: &str, calls: &[i64]) {
+    for &number in calls {
+        assert_eq!(held.copy().unwrap().call(number, [0; 6]).unwrap(), ENDED, "call {number} in the {who}");
+    }
+    eprintln!("{who}: {} calls end it", calls.len());
+}
+
+/// The calls are made inside of the real processes while they count, not by a program that says that it is confined alike.
+#[test]
+fn forbidden_calls_are_refused_in_the_supervisor_and_in_the_launcher() {
+    let _alone = alone().unwrap();
+    let mut plugin = Plugin::start_and_wait(&Setup::new("return", "")).unwrap();
+    let mut held = Held::new(plugin.pid()).unwrap();
+    // It is this process that calls, and what it may do, it can.
+    let itself = held.call(libc::SYS_getpid, [0; 6]).unwrap();
+    assert_eq!(itself, Outcome::Returned(plugin.pid().into()));
+    let text = held.place(b"/proc/self/stat").unwrap();
+    let (number, arguments) = call(libc::SYS_openat, &[libc::AT_FDCWD as u64, text]);
+    let Outcome::Returned(file @ 0..) = held.call(number, arguments).unwrap() else {
+        panic!("it cannot read")
+    };
+    let (number, arguments) = call(libc::SYS_close, &[file.cast_unsigned()]);
+    assert_eq!(held.call(number, arguments).unwrap(), Outcome::Returned(0));
+    refused(&mut held, "supervisor", &forbidden_to_both(text));
+    // TIOCSTI would type into the terminal of who started it.
+    refused(&mut held, "supervisor", &[call(libc::SYS_ioctl, &[0, libc::TIOCSTI, text])]);
+    ends_copies(
+        &mut held,
+        "supervisor",
+        &[calls::NEVER, calls::NEVER_AFTER_LOADING, &[libc::SYS_bpf]].concat(),
+    );
+    drop(held);
+
+    let mut held = Held::new(children(plugin.pid()).unwrap()[0]).unwrap();
+    let text = held.place(b"/").unwrap();
+    // For which it has no capability.
+    let raw = [libc::AF_PACKET as u64, libc::SOCK_RAW as u64];
+    refused(
+        &mut held,
+        "launcher",
+        &[
+            call(libc::SYS_setuid, &[u64::from(AGENT)]),
+            call(libc::SYS_chroot, &[text]),
+            call(libc::SYS_socket, &raw),
+            call(libc::SYS_clock_settime, &[0, text]),
+        ],
+    );
+    ends_copies(&mut held, "launcher", calls::NEVER);
+    drop(held);
+    plugin.wait_ticks(2).unwrap();
+    assert_eq!(plugin.stop().unwrap().status.code(), Some(0));
+}
+
+/// What ends a worker ends it for good: the next one takes its place.
+#[test]
+fn forbidden_calls_are_refused_in_a_worker_that_counts() {
+    let _alone = alone().unwrap();
+    let mut plugin = Plugin::start_and_wait(&Setup::new("return", "")).unwrap();
+    plugin.wait_ticks(1).unwrap();
+    let mut held = Held::new(workers(plugin.pid()).unwrap()[0]).unwrap();
+    let text = held.place(b"/proc/self/stat").unwrap();
+    refused(&mut held, "worker", &forbidden_to_both(text));
+    let own = [
+        call(libc::SYS_openat, &[libc::AT_FDCWD as u64, text]),
+        call(libc::SYS_open, &[text]),
+        call(libc::SYS_socket, &[libc::AF_INET as u64, libc::SOCK_STREAM as u64]),
+        call(libc::SYS_socket, &[libc::AF_UNIX as u64, libc::SOCK_STREAM as u64]),
+        call(libc::SYS_connect, &[]),
+        call(libc::SYS_clone, &[libc::SIGCHLD as u64]),
+        call(libc::SYS_clone3, &[]),
+        call(libc::SYS_prctl, &[libc::PR_GET_DUMPABLE as u64]),
+        call(libc::SYS_ioctl, &[0, libc::FIONREAD, text]),
+        call(libc::SYS_readlink, &[text]),
+        call(libc::SYS_getdents64, &[]),
+    ];
+    refused(&mut held, "worker", &own);
+    refused(&mut held, "worker", &FORBIDDEN_BPF.map(|command| call(libc::SYS_bpf, &[command, text, 64])));
+    drop(held);
+    for &number in calls::NEVER_AFTER_LOADING.iter().chain(&[libc::SYS_execve, libc::SYS_ptrace]) {
+        let mut worker = 0;
+        wait_until("a worker that is confined", Duration::from_secs(10), || {
+            worker = workers(plugin.pid())?.first().copied().unwrap_or(0);
+            Ok(worker != 0 && filters(worker) == Some(3))
+        })
+        .unwrap();
+        assert_eq!(Held::new(worker).unwrap().call(number, [0; 6]).unwrap(), ENDED, "call {number}");
+    }
+    plugin.wait_ticks(3).unwrap();
+    let finished = plugin.stop().unwrap();
+    assert_eq!(finished.status.code(), Some(0));
+    assert!(finished.stderr.contains("ended: signal: SIGSYS"), "{}", finished.stderr);
+    assert_eq!(finished.output.counter_faults(), Vec::<String>::new());
+}
+
+/// System-call filters of a process; kernels tell since 5.9.
+fn filters(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"))?.trim().parse().ok()
 }
 
 /// The programs in a directory that the agent's user can reach, owned by root and that user's group, with `mode` for the supervisor.
