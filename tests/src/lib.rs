@@ -31,5 +31,6 @@ pub mod protocol;
 #[cfg(test)]
 mod protocol_tests;
 pub mod residue;
+pub mod steps;
 pub mod system;
 pub mod words;

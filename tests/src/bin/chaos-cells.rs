@@ -1,13 +1,14 @@
 //! Ends workers at random on the running kernel, in each way of counting; for guests of `tools/vm`, by `tools/chaos`.
 //!
-//! Arguments: kills for each way of counting, longest pause between two in milliseconds, and the ways (all without).
+//! Arguments: kills for each way of counting, longest pause between two in milliseconds, and the ways (all without); or `--steps`, to set the
+//! clock and to take a CPU away.
 
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use tests::chaos;
 use tests::plugin::{Setup, only_process};
+use tests::{chaos, steps};
 
 /// Name of a way of counting, and what it says in `[global]`.
 const WAYS: [(&str, &str); 4] = [
@@ -30,6 +31,9 @@ fn main() -> ExitCode {
 
 fn run() -> Result<bool> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments == ["--steps"] {
+        return steps::run().map(|()| true);
+    }
     let kills = arguments.first().context("how many kills")?.parse()?;
     let pause_ms = arguments.get(1).context("longest pause")?.parse()?;
     let wanted = arguments.get(2..).unwrap_or_default();
