@@ -15,9 +15,11 @@ use shared::config::{self, Overrides};
 use shared::filter::Services;
 use shared::host;
 use shared::pattern::SimplePattern;
+use shared::peer::{self, Protocol};
 use shared::table::{MODULES, Table};
 use shared::wire::{self, ToSupervisor, ToWorker};
 use tests::chaos::Chance;
+use tests::words::split;
 
 /// No input of a few kB may take longer.
 const LONGEST: Duration = Duration::from_secs(1);
@@ -147,6 +149,32 @@ fn services() {
     fuzz("services", |input| {
         let services = Services::new(&BTreeMap::new(), input);
         services.ports_named("domain");
+    });
+}
+
+/// The name of a peer as its owner's name server has it, and of a service as the user has it: in the lines that announce and set its dimension they
+/// are one word each, and no more of a label than their own part.
+#[test]
+fn names_of_peers() {
+    fuzz("names", |input| {
+        let (service, host) = input.split_at(input.len() / 3);
+        let (service, host) = (text(service), text(host));
+        for address in ["10.0.0.9", "::ffff:10.0.0.9", "fd00::9"] {
+            let address = address.parse().unwrap();
+            let id = peer::sent(&peer::outbound(&service, Protocol::Tcp, address, None));
+            let name = peer::sent(&peer::outbound(&service, Protocol::Tcp, address, Some(&host)));
+            for (line, words) in [
+                (
+                    format!("DIMENSION {id} '{name}' incremental -1 1"),
+                    vec!["DIMENSION", &id, &name, "incremental", "-1", "1"],
+                ),
+                (format!("SET {name} = 1"), vec!["SET", &name, "1"]),
+            ] {
+                assert_eq!(split(line.as_bytes()).unwrap(), words, "{line}");
+            }
+            let parts = name.split(['[', ']']).next().unwrap().matches(':').count();
+            assert_eq!(parts, 2, "{name}");
+        }
     });
 }
 

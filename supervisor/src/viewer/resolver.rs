@@ -1,8 +1,8 @@
 //! Asks the name service for names, in a thread of its own.
 //!
 //! In: addresses, through a short queue that is never waited for. Out: answers, in a queue that is looked at when it suits. Strangers
-//! write the answers, so the thread has no capability, and what it passes on is one name of bounded length; [`shared::peer::clean`]
-//! makes a label of it.
+//! write the answers: the thread has no capability, like the whole supervisor (`sandbox.rs`), and what it passes on is one name of bounded
+//! length; [`shared::peer::clean`] makes a label of it.
 
 use std::io;
 use std::net::IpAddr;
@@ -11,11 +11,10 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use caps::CapSet;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::ResolverConfig;
 use hickory_resolver::net::NetError;
-use hickory_resolver::proto::rr::RData;
+use hickory_resolver::proto::rr::{RData, Record};
 use tokio::sync::{Semaphore, mpsc as questions};
 
 use super::system_names::SystemNames;
@@ -78,10 +77,6 @@ impl Resolver {
         let (done, answers) = mpsc::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new().name("resolver".to_owned()).spawn(move || {
-            for set in [CapSet::Effective, CapSet::Permitted] {
-                // One that has none has nothing to lose, and names are worth having in any case.
-                let _ = caps::clear(None, set);
-            }
             runtime.block_on(serve(waiting, done, SystemNames::new(servers)));
         })?;
         Ok(Resolver { questions, answers })
@@ -127,12 +122,8 @@ async fn look_up(resolver: &TokioResolver, address: IpAddr) -> Found {
     };
     match answer {
         Ok(lookup) => {
-            let names = lookup.answers().iter().filter_map(|record| match &record.data {
-                RData::PTR(pointer) => Some(pointer.0.to_ascii()),
-                _ => None,
-            });
             let holds_s = lookup.valid_until().saturating_duration_since(Instant::now()).as_secs();
-            match choose(names.take(RECORDS)) {
+            match choose(names_in(lookup.answers())) {
                 Some(name) => Found::Name { name, holds_s },
                 None => Found::NoName { holds_s },
             }
@@ -147,6 +138,15 @@ async fn look_up(resolver: &TokioResolver, address: IpAddr) -> Found {
 /// Seconds for which the server says that there is no name.
 fn negative_ttl_s(error: &NetError) -> u64 {
     error.clone().into_soa().map_or(0, |soa| u64::from(soa.ttl.min(soa.data.minimum)))
+}
+
+/// The names in an answer, as they were written.
+fn names_in(answers: &[Record]) -> impl Iterator<Item = String> {
+    let names = answers.iter().filter_map(|record| match &record.data {
+        RData::PTR(pointer) => Some(pointer.0.to_ascii()),
+        _ => None,
+    });
+    names.take(RECORDS)
 }
 
 /// One of the names: always the same, however the server orders them. A name that reads like an address could pass for another peer.

@@ -1,5 +1,10 @@
 use std::collections::HashMap;
+use std::fs;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::net::Ipv4Addr;
+use std::path::Path;
+
+use hickory_resolver::proto::op::Message;
 
 use super::dns_server::{DnsServer, Reply, labels, peer};
 use super::*;
@@ -122,4 +127,50 @@ fn the_thread_ends_with_who_asks() {
     let begin = Instant::now();
     thread.join().unwrap();
     assert!(begin.elapsed() < Duration::from_secs(4));
+}
+
+/// `tests/corpus/dns_answers`, and what comes of them by small changes: whatever can be read of an answer gives one bounded word, or none.
+#[test]
+fn answers_that_are_damaged_give_a_bounded_word_or_none() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/corpus/dns_answers");
+    let seeds: Vec<Vec<u8>> =
+        fs::read_dir(corpus).unwrap().map(|file| fs::read(file.unwrap().path()).unwrap()).collect();
+    let seconds = std::env::var("EBPF_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2);
+    let (begin, mut tried, mut read, mut named) = (Instant::now(), 0_u64, 0_u64, 0_u64);
+    while begin.elapsed() < Duration::from_secs(seconds) {
+        for seed in &seeds {
+            // As they are, first.
+            let answer = damaged(seed, tried / seeds.len() as u64);
+            tried += 1;
+            let Ok(message) = Message::from_vec(&answer) else { continue };
+            read += 1;
+            let Some(name) = choose(names_in(&message.answers)) else { continue };
+            named += 1;
+            let clean = shared::peer::clean(&name);
+            assert!(name.len() <= LONGEST && (1..=253).contains(&clean.len()), "{answer:?}: {name}");
+            assert!(
+                clean.chars().all(|c| c.is_alphanumeric() || "-._+/@*".contains(c)),
+                "{answer:?}: {clean}"
+            );
+            assert!(name.parse::<IpAddr>().is_err(), "{answer:?}: {name}");
+        }
+    }
+    eprintln!("{tried} answers, {read} of them can be read, {named} have a name");
+    assert!(named > 100 && read < tried, "{tried} answers, {read} can be read, {named} have a name");
+}
+
+/// Up to three bytes are others, and in every fourth round the end is missing; round 0 changes nothing.
+fn damaged(answer: &[u8], round: u64) -> Vec<u8> {
+    let mut bytes = answer.to_vec();
+    let chance = |number: u64, bound: usize| {
+        (BuildHasherDefault::<DefaultHasher>::default().hash_one((round, number)) % bound as u64) as usize
+    };
+    for change in 0..round.min(1 + round % 3) {
+        let place = chance(change, bytes.len());
+        bytes[place] = chance(change + 3, 256) as u8;
+    }
+    if round % 4 == 3 {
+        bytes.truncate(chance(6, answer.len()));
+    }
+    bytes
 }
