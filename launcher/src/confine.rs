@@ -93,7 +93,7 @@ pub fn supervisor() -> Result<()> {
         (libc::SYS_ioctl, equals_one_of(1, IOCTLS)?),
     ]);
     forbid(&[calls::NEVER, calls::NEVER_AFTER_LOADING, &[libc::SYS_bpf]].concat())?;
-    allow(&[calls::EVERYBODY, calls::SUPERVISOR], rules)
+    allow(&[calls::SUPERVISOR], rules)
 }
 
 /// A worker that counts: reads and writes maps that are open. `tracefs`: it has entries there to read and remove.
@@ -105,7 +105,7 @@ pub fn worker(tracefs: bool) -> Result<()> {
     ]);
     forbid(&[calls::NEVER, calls::NEVER_AFTER_LOADING].concat())?;
     let more = if tracefs { calls::TRACEFS } else { &[] };
-    allow(&[calls::EVERYBODY, calls::WORKER, more], rules)
+    allow(&[calls::WORKER, more], rules)
 }
 
 /// Forbids creating, changing and executing files, as far as the kernel can; what is open already stays so. Returns how far, as text.
@@ -154,9 +154,9 @@ fn forbid(calls: &[i64]) -> Result<()> {
 }
 
 /// Only these calls, the `conditional` ones as their rules say; all others fail with EPERM.
-fn allow(lists: &[&[i64]], conditional: BTreeMap<i64, Vec<SeccompRule>>) -> Result<()> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        lists.iter().flat_map(|list| list.iter()).map(|&call| (call, Vec::new())).collect();
+fn allow(lists: &[&[calls::Group]], conditional: BTreeMap<i64, Vec<SeccompRule>>) -> Result<()> {
+    let all = lists.iter().copied().flatten().flat_map(|group| group.calls);
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = all.map(|&call| (call, Vec::new())).collect();
     rules.extend(conditional);
     install(rules, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)
 }
