@@ -250,11 +250,15 @@ fn install(directory: &Path, mode: u32) {
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Runs the installed plugin for a few intervals by `command`, which is `setpriv` with these arguments; it must have counted.
+/// Runs the installed plugin for a few intervals by `setpriv` with these arguments; it must have counted.
 fn counts(directory: &Path, privileges: &[&str]) {
-    let output = Command::new("setpriv")
-        .args(privileges)
-        .args(["--clear-groups", "--"])
+    counts_by(directory, &[&["setpriv"], privileges, &["--clear-groups"]].concat());
+}
+
+/// Runs the installed plugin by `command`; it must have counted.
+fn counts_by(directory: &Path, command: &[&str]) {
+    let output = Command::new(command[0])
+        .args(&command[1..])
         .arg(directory.join("supervisor"))
         .args(["1", "--iterations", "4"])
         .current_dir("/")
@@ -264,9 +268,9 @@ fn counts(directory: &Path, privileges: &[&str]) {
         .unwrap();
     let (out, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let reads = out.lines().filter(|line| line.starts_with("SET vfs_read = ") && !line.ends_with("= 0"));
-    assert!(output.status.success() && reads.count() > 0, "{privileges:?}: {}\n{log}\n{out}", output.status);
+    assert!(output.status.success() && reads.count() > 0, "{command:?}: {}\n{log}\n{out}", output.status);
     assert!(log.contains("the supervisor is confined: "), "{log}");
-    eprintln!("{privileges:?}: {log}");
+    eprintln!("{command:?}: {log}");
 }
 
 #[test]
@@ -322,4 +326,22 @@ fn root_with_few_capabilities() {
     install(directory.path(), 0o750);
     let bounding = "--bounding-set=-all,+bpf,+perfmon,+sys_admin,+sys_resource,+dac_read_search,+setgid";
     counts(directory.path(), &[bounding, "--inh-caps=-all"]);
+}
+
+/// Root in a container as `docker run --cap-add SYS_ADMIN --cap-add SYS_RESOURCE` makes it: Docker's capabilities and these two, namespaces of its
+/// own, processes among them, and /sys read-only.
+#[test]
+fn root_in_a_container() {
+    let _alone = alone().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    install(directory.path(), 0o750);
+    let namespaces =
+        "--mount --propagation private --ipc --uts --cgroup --net --pid --fork --kill-child --mount-proc";
+    let mut command = vec!["unshare"];
+    command.extend(namespaces.split(' '));
+    command.extend(["sh", "-c", "mount -o remount,ro,bind /sys && exec \"$@\"", "sh", "setpriv"]);
+    let bounding = "--bounding-set=-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,\
+                    +net_bind_service,+net_raw,+sys_chroot,+mknod,+audit_write,+setfcap,+sys_admin,+sys_resource";
+    command.extend([bounding, "--inh-caps=-all"]);
+    counts_by(directory.path(), &command);
 }
