@@ -23,7 +23,7 @@ use crate::system::{program_directory, wait_until};
 /// Charts that every mode has, one for each program; the blocks of the first that is there are the ticks.
 const TICK_CHARTS: [&str; 2] = ["ebpf.file_descriptor", "ebpf.tcp_functions"];
 /// Longest time to the first values: load, verify and attach on a busy machine.
-const START_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_secs(90);
 /// All gone within a second is the promise; the tests allow the two of the "Shows" 4.
 pub const STOP_LIMIT: Duration = Duration::from_secs(2);
 
