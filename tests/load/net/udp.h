@@ -275,6 +275,7 @@ static void op_udp_handed_over(long times, long bytes, char family)
 			CHECK(receive_by(&server, PLAIN, bytes, 0, 1, NULL) == bytes);
 			CHECK(receive_by(&server, PLAIN, bytes, 0, 1, NULL) == bytes);
 			close(client.fd);
+			tell();
 			continue;
 		}
 		client = udp_client(family, port);
@@ -289,6 +290,8 @@ static void op_udp_handed_over(long times, long bytes, char family)
 		}
 		CHECK(waitpid(child, &(int){ 0 }, 0) == child);
 		close(client.fd);
+		/* Or the next socket's question could come before what this one still sends, and the answer go to this one. */
+		hear();
 	}
 	meet();
 	if (is_server)
