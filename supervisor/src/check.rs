@@ -12,6 +12,7 @@ use std::io::{IsTerminal, Read, stdout};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use launcher::client::Launcher;
@@ -21,9 +22,13 @@ use shared::host::{self, FACTS_VERSION, Finding, HostFacts};
 use crate::cli::Cli;
 use crate::events;
 use report::{Program, Report};
+use trial::Happenings;
 
 /// Longest file that is read for a report: a kernel's symbols are some 20 MB.
 const LONGEST: u64 = 256 << 20;
+
+/// Longest wait for the launcher's end.
+const END_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Tells what works here, by trying. A kernel that is known to break is not tried.
 pub fn run(
@@ -41,18 +46,23 @@ pub fn run(
     events::watch_signals(sender.clone()).context("cannot watch for signals")?;
     let (launcher, ended) = Launcher::start(&crate::worker_program()?)?;
     events::watch_launcher(ended, sender.clone()).context("cannot watch the launcher")?;
+    let mut events = Happenings::new(events);
     let mut programs = Vec::new();
     if !findings.iter().any(|finding| finding.id == "kernel.rejected") {
-        for (table, hook_overrides) in crate::tables(dirs, config)? {
-            let order = crate::start_order(config, hook_overrides, true);
-            let trial = trial::try_module(&launcher, &table, &order, &sender, &events)?;
-            let mut tried = Program::tried(&table, config.load_mode, config.apps, trial, facts);
+        let modules: Vec<_> = crate::tables(dirs, config)?
+            .into_iter()
+            .map(|(table, overrides)| (table, crate::start_order(config, overrides, true)))
+            .collect();
+        let trials = trial::try_modules(&launcher, &modules, &sender, &mut events)?;
+        for ((table, order), trial) in modules.iter().zip(trials) {
+            let mut tried = Program::tried(table, config.load_mode, config.apps, trial, facts);
             if cli.hooks {
-                tried.tried_hooks = trial::try_hooks(&launcher, &table, &order, &sender, &events)?;
+                tried.tried_hooks = trial::try_hooks(&launcher, table, order, &sender, &mut events)?;
             }
             programs.push(tried);
         }
     }
+    launcher.stop(END_PATIENCE);
     tell(cli, &Report::new("tried", facts, findings, programs))
 }
 

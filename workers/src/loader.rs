@@ -136,7 +136,7 @@ fn nothing_to_try(order: &StartOrder, facts: &Facts) -> String {
 
 /// Loads, tries whether the kernel preempts the programs, and if so loads again with hooks that are safe from that.
 fn load_unpreempted(table: &Table, order: &StartOrder, facts: &Facts, flavour: Flavour) -> Result<Loaded> {
-    let preempted = preemption::is_told();
+    let preempted = preemption::is_told(&facts.symbols);
     // Other objects have no choice of hooks.
     if preempted.is_some() || flavour != Flavour::Rows {
         return load_flavour(table, order, facts, flavour, preempted.unwrap_or(false));
@@ -211,7 +211,7 @@ fn load_flavour(
             events: events.collect(),
             map_bytes: map_bytes(&ebpf),
         };
-        let may_be_preempted = preempted || preemption::is_told().is_none();
+        let may_be_preempted = preempted || preemption::is_told(&facts.symbols).is_none();
         return Ok(Loaded { ebpf, kprobes, may_be_preempted, plan, maps: Some(maps) });
     }
 }

@@ -1,5 +1,6 @@
-//! The proof: a worker attaches, counts a canary, tells what it attached, and ends.
+//! The proof: workers attach, side by side as in the plugin, count a canary each, tell what they attached, and end.
 
+use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
@@ -33,22 +34,46 @@ pub enum Trial {
     Failed(String),
 }
 
-/// The next event of this worker, or one that is of no worker; `None` when there is none for a while.
-fn next_event(events: &Receiver<Event>, worker: &Worker, patience: Duration) -> Option<Event> {
-    let deadline = Instant::now() + patience;
-    let number = worker.number;
-    // One thing is dealt with at a time: what was returned last is.
-    worker.permit_next();
-    loop {
-        let event = events.recv_timeout(deadline.checked_duration_since(Instant::now())?).ok()?;
-        match &event {
-            Event::Packet { worker: from, .. }
-            | Event::Closed { worker: from, .. }
-            | Event::Ended(Ended { worker: from, .. })
-                if *from != number => {}
-            Event::Packet { received: Received::Descriptors(_), .. } => worker.permit_next(),
-            _ => return Some(event),
+/// What happens to the workers on trial; what comes from one while another is waited for is kept.
+#[derive(Debug)]
+pub struct Happenings {
+    events: Receiver<Event>,
+    kept: VecDeque<Event>,
+}
+
+impl Happenings {
+    /// From the queue of the main loop.
+    pub fn new(events: Receiver<Event>) -> Self {
+        Happenings { events, kept: VecDeque::new() }
+    }
+
+    /// The next event of this worker, or one that is of no worker; `None` when there is none for a while.
+    fn next(&mut self, worker: &Worker, patience: Duration) -> Option<Event> {
+        let deadline = Instant::now() + patience;
+        // One thing is dealt with at a time: what was returned last is.
+        worker.permit_next();
+        loop {
+            let is_its_own = |event: &Event| worker_of(event).is_none_or(|number| number == worker.number);
+            let event = match self.kept.iter().position(is_its_own).and_then(|at| self.kept.remove(at)) {
+                Some(event) => event,
+                None => self.events.recv_timeout(deadline.checked_duration_since(Instant::now())?).ok()?,
+            };
+            match &event {
+                _ if !is_its_own(&event) => self.kept.push_back(event),
+                Event::Packet { received: Received::Descriptors(_), .. } => worker.permit_next(),
+                _ => return Some(event),
+            }
         }
+    }
+}
+
+/// The worker that an event is about.
+fn worker_of(event: &Event) -> Option<u64> {
+    match event {
+        Event::Packet { worker, .. } | Event::Closed { worker, .. } | Event::Ended(Ended { worker, .. }) => {
+            Some(*worker)
+        }
+        Event::Stop(_) => None,
     }
 }
 
@@ -57,34 +82,53 @@ fn start(launcher: &Launcher, table: &Table, order: &StartOrder, sender: &Sender
     Worker::start(launcher, &table.worker, number, History::default(), memory, &[], sender.clone())
 }
 
-/// Asks a worker to end, and ends it when it has not within `patience`.
-fn end(mut worker: Worker, launcher: &Launcher, events: &Receiver<Event>, patience: Duration) {
-    worker.stop();
+/// Waits for the end of a worker that was asked to end, and ends it when it has not within `patience`.
+fn wait_for_end(worker: &Worker, launcher: &Launcher, events: &mut Happenings, patience: Duration) {
     let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
-        if let Some(Event::Ended(_)) = next_event(events, &worker, Duration::from_millis(100)) {
-            return;
+        match events.next(worker, Duration::from_millis(100)) {
+            Some(Event::Ended(_)) => return,
+            // Its process is on its way out; the launcher would look for that now and then only.
+            Some(Event::Closed { .. }) => launcher.kill(worker.number),
+            _ => {}
         }
     }
     launcher.kill(worker.number);
 }
 
-/// Starts the worker of `table` by `order`, waits until it has attached or given up, lets a canary fly, and ends it.
-pub fn try_module(
+/// Starts the worker of each table by its order, all at once; waits until each has attached or given up, lets a canary fly for each, and ends
+/// them.
+pub fn try_modules(
     launcher: &Launcher,
-    table: &Table,
-    order: &StartOrder,
+    modules: &[(Table, StartOrder)],
     sender: &Sender<Event>,
-    events: &Receiver<Event>,
-) -> Result<Trial> {
-    let worker = start(launcher, table, order, sender)?;
-    worker.send(&ToWorker::Start(order.clone()))?;
-    let outcome = wait_for_plan(&worker, events)?.map(|plan| {
-        let canary = fly_twice(&worker, launcher, table, order, &plan, events);
-        Trial::Attached(plan, canary.map_err(|error| format!("{error:#}")))
-    });
-    end(worker, launcher, events, Duration::from_secs(2));
-    Ok(outcome.unwrap_or_else(Trial::Failed))
+    events: &mut Happenings,
+) -> Result<Vec<Trial>> {
+    let mut workers = Vec::new();
+    for (table, order) in modules {
+        let worker = start(launcher, table, order, sender)?;
+        worker.send(&ToWorker::Start(order.clone()))?;
+        workers.push(worker);
+    }
+    let mut plans = Vec::new();
+    for worker in &workers {
+        plans.push(wait_for_plan(worker, events)?);
+    }
+    let mut trials = Vec::new();
+    for ((worker, plan), (table, order)) in workers.iter().zip(plans).zip(modules) {
+        trials.push(match plan {
+            Ok(plan) => {
+                let canary = fly_twice(worker, launcher, table, order, &plan, events);
+                Trial::Attached(plan, canary.map_err(|error| format!("{error:#}")))
+            }
+            Err(why) => Trial::Failed(why),
+        });
+    }
+    workers.iter_mut().for_each(Worker::stop);
+    for worker in &workers {
+        wait_for_end(worker, launcher, events, Duration::from_secs(2));
+    }
+    Ok(trials)
 }
 
 /// Starts a worker of `table` that only tries every hook.
@@ -93,16 +137,17 @@ pub fn try_hooks(
     table: &Table,
     order: &StartOrder,
     sender: &Sender<Event>,
-    events: &Receiver<Event>,
+    events: &mut Happenings,
 ) -> Result<Vec<TriedHook>> {
-    let worker = start(launcher, table, order, sender)?;
+    let mut worker = start(launcher, table, order, sender)?;
     let deadline = Instant::now() + PATIENCE;
     worker.send(&ToWorker::TryHooks(order.clone()))?;
     while Instant::now() < deadline {
-        match next_event(events, &worker, Duration::from_millis(100)) {
+        match events.next(&worker, Duration::from_millis(100)) {
             Some(Event::Packet { received: Received::Frame(bytes), .. }) => {
                 if let ToSupervisor::Tried(tried) = wire::decode(&bytes)? {
-                    end(worker, launcher, events, Duration::from_secs(5));
+                    worker.stop();
+                    wait_for_end(&worker, launcher, events, Duration::from_secs(5));
                     return Ok(tried);
                 }
             }
@@ -115,10 +160,10 @@ pub fn try_hooks(
 }
 
 /// The worker's plan, or why there is none.
-fn wait_for_plan(worker: &Worker, events: &Receiver<Event>) -> Result<Result<Plan, String>> {
+fn wait_for_plan(worker: &Worker, events: &mut Happenings) -> Result<Result<Plan, String>> {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
-        let Some(event) = next_event(events, worker, Duration::from_millis(100)) else { continue };
+        let Some(event) = events.next(worker, Duration::from_millis(100)) else { continue };
         match event {
             Event::Packet { received: Received::Frame(bytes), .. } => match wire::decode(&bytes)? {
                 ToSupervisor::Ready(plan, _) => return Ok(Ok(plan)),
@@ -141,7 +186,7 @@ fn fly_twice(
     table: &Table,
     order: &StartOrder,
     plan: &Plan,
-    events: &Receiver<Event>,
+    events: &mut Happenings,
 ) -> Result<Option<Outcome>> {
     let (first, epoch) = fly(worker, launcher, table, order, plan, events, 0)?;
     if first.as_ref().is_none_or(|outcome| outcome.wrong().is_empty()) {
@@ -158,7 +203,7 @@ fn fly(
     table: &Table,
     order: &StartOrder,
     plan: &Plan,
-    events: &Receiver<Event>,
+    events: &mut Happenings,
     mut merged_epoch: u64,
 ) -> Result<(Option<Outcome>, u64)> {
     let mut canary = Canary::new(table, plan, order.load_mode, order.apps);
@@ -184,12 +229,9 @@ fn fly(
     Ok((last, merged_epoch))
 }
 
-fn wait_for_snapshot(
-    events: &Receiver<Event>,
-    worker: &Worker,
-) -> Result<Option<shared::snapshot::Snapshot>> {
+fn wait_for_snapshot(events: &mut Happenings, worker: &Worker) -> Result<Option<shared::snapshot::Snapshot>> {
     loop {
-        match next_event(events, worker, CANARY_PATIENCE) {
+        match events.next(worker, CANARY_PATIENCE) {
             Some(Event::Packet { received: Received::Frame(bytes), .. }) => match wire::decode(&bytes)? {
                 ToSupervisor::Snapshot(snapshot) => return Ok(Some(snapshot)),
                 ToSupervisor::Failed { cause, .. } => anyhow::bail!("{cause}"),

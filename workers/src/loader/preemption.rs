@@ -12,6 +12,8 @@ use nix::libc;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
+use shared::symbols::Symbols;
+
 use crate::tracefs;
 
 /// The kernel's models of preemption, the one in force in parentheses (kernel/sched/debug.c; ≥ 5.12 with PREEMPT_DYNAMIC).
@@ -20,9 +22,16 @@ const MODELS: &str = "sched/preempt";
 /// A hundred ticks at 250 Hz. Each preempts one of the threads, and a good part of their time is spent in the program.
 const TRIAL: Duration = Duration::from_millis(400);
 
-/// Whether this kernel preempts its own code, by what it says; `None` when it does not say.
-pub fn is_told() -> Option<bool> {
-    preempts(&tracefs::read_debugfs(MODELS).unwrap_or_default())
+/// Preempts what the kernel does when an interrupt ends (kernel/sched/core.c); only kernels that can be preempted have it (CONFIG_PREEMPTION).
+const PREEMPTER: &str = "preempt_schedule_irq";
+
+/// Whether this kernel preempts its own code, by what it says, and by whether it has a function for that; `None` when neither tells.
+pub fn is_told(symbols: &Symbols) -> Option<bool> {
+    preempts(&tracefs::read_debugfs(MODELS).unwrap_or_default()).or_else(|| cannot_preempt(symbols))
+}
+
+fn cannot_preempt(symbols: &Symbols) -> Option<bool> {
+    (!symbols.is_empty() && symbols.find(PREEMPTER).is_none()).then_some(false)
 }
 
 fn preempts(models: &str) -> Option<bool> {
@@ -71,6 +80,14 @@ fn call_often(cpu: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_without_the_function_cannot_preempt() {
+        let symbols = |text| Symbols::parse(text);
+        assert_eq!(cannot_preempt(&symbols("0 T schedule\n")), Some(false));
+        assert_eq!(cannot_preempt(&symbols("0 T schedule\n0 T preempt_schedule_irq\n")), None);
+        assert_eq!(cannot_preempt(&symbols("")), None);
+    }
 
     #[test]
     fn the_model_in_force_stands_in_parentheses() {
