@@ -72,8 +72,9 @@ pub struct Program {
     pub state: ProgramState,
     /// Which objects were loaded: `rows`, `hash` or `legacy`.
     pub objects: String,
-    /// Kernel memory of its maps, for the CPUs of this host.
-    pub map_bytes: u64,
+    /// Kernel memory of its maps, for the CPUs of this host; left out where no map was made (forecasts, failures), and so nothing is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub map_bytes: Option<u64>,
     /// Why it cannot run.
     pub failure: Option<Failure>,
     /// What the charts show.
@@ -233,7 +234,7 @@ impl Program {
             mode: if mode == LoadMode::Return { "return" } else { "entry" },
             state,
             objects: plan.flavour.clone(),
-            map_bytes: plan.map_bytes,
+            map_bytes: Some(plan.map_bytes).filter(|&bytes| bytes > 0),
             failure: None,
             charts: charts(table, mode, apps, plan),
             events,

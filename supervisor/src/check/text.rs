@@ -97,13 +97,14 @@ fn write_program(out: &mut String, program: &Program, style: Style) -> fmt::Resu
         below(out, "fix", &failure.fix)?;
         return Ok(());
     }
+    let memory = program.map_bytes.map_or_else(
+        || "memory in the kernel not told".to_owned(),
+        |bytes| format!("{} kB of maps in the kernel", bytes / 1000),
+    );
     writeln!(
         out,
-        "{mark_of}{:<14} {} mode, {} objects, {} kB of maps in the kernel",
-        program.program,
-        program.mode,
-        program.objects,
-        program.map_bytes / 1000
+        "{mark_of}{:<14} {} mode, {} objects, {memory}",
+        program.program, program.mode, program.objects
     )?;
     write_events(out, program, style)?;
     write_charts(out, program, style)?;
