@@ -65,6 +65,12 @@ pub fn busy() -> Result<Busy> {
     Ok(Busy { _lock: lock })
 }
 
+/// How many virtual machines such a test may use at a time, as the variable that the tools understand: two CPUs are expected. `cargo nextest`
+/// runs two such tests at once (.config/nextest.toml), `cargo test` one.
+pub fn vm_jobs() -> (&'static str, &'static str) {
+    ("VM_JOBS", if std::env::var_os("NEXTEST").is_some() { "1" } else { "2" })
+}
+
 fn lock_file() -> Result<File> {
     let path = std::env::temp_dir().join("ebpf-plugin-tests.lock");
     File::create(&path).with_context(|| format!("cannot create {}", path.display()))

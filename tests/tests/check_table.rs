@@ -17,7 +17,7 @@ fn table(kernels: &[&str]) {
     let output = Command::new(workspace.join("tools/check-table"))
         .arg("--quick")
         .args(kernels)
-        .env("VM_JOBS", "1")
+        .envs([tests::system::vm_jobs()])
         .env("CHECK_CELLS", env!("CARGO_BIN_EXE_check-cells"))
         .env("EBPF_BIN_DIR", program_directory().unwrap())
         .output()

@@ -14,8 +14,7 @@ fn matrix(kernel: &str) {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let output = Command::new(workspace.join("tools/matrix"))
         .args(["--kernel", kernel])
-        // Two tests of this kind at a time are enough (.config/nextest.toml).
-        .env("VM_JOBS", "1")
+        .envs([tests::system::vm_jobs()])
         .env("KERNEL_CELLS", env!("CARGO_BIN_EXE_kernel-cells"))
         .env("EBPF_BIN_DIR", tests::system::program_directory().unwrap())
         .output()
