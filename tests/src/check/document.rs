@@ -68,7 +68,7 @@ impl Line {
 const HEAD: &str = "\
 # What `--check` says, and what the plugin then does
 
-Made by `tools/check-table`; `tools/check-table --check` compares. Do not edit.
+Made by `tools/check-table`; the tests compare a part of it. Do not edit.
 
 Each line is one set-up on one kernel: first `supervisor --check --json`, then the plugin in the same set-up. `as told`: each
 chart that `--check` says there will be was announced by the plugin with exactly those dimensions, and no other of the tables'
