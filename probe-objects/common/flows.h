@@ -88,11 +88,12 @@ struct socket_state {
 	struct socket_user user;
 	struct peer peer;  /* of an unconnected UDP socket: where it sent to last */
 	__u32 direction;
+	__u32 retransmits; /* as in `struct ends`, when they were counted last */
 };
 
 /*
  * Key: address of the kernel's socket. Written here only; what an address was used for before is overwritten when a connection begins. The least
- * recently used go when it is full: then direction is found out anew. 136 B each, 4.5 MB.
+ * recently used go when it is full: then direction is found out anew. 144 B each, 4.7 MB.
  */
 DEFINE_MAP(sockets, BPF_MAP_TYPE_LRU_HASH, __u64, struct socket_state, 32768, 0);
 
@@ -122,6 +123,7 @@ struct ends {
 	__u32 is_connected;
 	__u32 is_bound;       /* UDP: a program chose its port */
 	struct peer peer;     /* of a connected socket */
+	__u32 retransmits;    /* TCP: segments that it sent again, plus one; 0 where that was not asked for, or is not told */
 };
 
 static __always_inline void clear_peer(struct peer *peer)
@@ -191,7 +193,7 @@ static __always_inline struct flow *unknown_flow(__u32 direction, __u32 protocol
 	return bpf_map_lookup_elem(&unknown_flows, &index);
 }
 
-/* Where slots are, a function of its own, since few flows need it; calls are refused before 4.16. */
+/* Where calls are known to be accepted (refused before 4.16), a function of its own: few calls need it, and it has a stack of its own. */
 #if FLAVOUR_ROWS
 #define SELDOM __attribute__((noinline))
 #else
@@ -199,19 +201,17 @@ static __always_inline struct flow *unknown_flow(__u32 direction, __u32 protocol
 #endif
 
 /* The row of a flow in the hash, made if there is none. */
-static SELDOM struct flow *hashed_flow(const struct flow_key *wanted)
+static SELDOM struct flow *hashed_flow(const struct flow_key *key)
 {
 	struct flow none = {};
-	struct flow_key key = *wanted;
-	struct flow *flow;
-	flow = bpf_map_lookup_elem(&flows, &key);
+	struct flow *flow = bpf_map_lookup_elem(&flows, key);
 	if (flow)
 		return flow;
-	bpf_map_update_elem(&flows, &key, &none, BPF_NOEXIST);
-	flow = bpf_map_lookup_elem(&flows, &key);
+	bpf_map_update_elem(&flows, key, &none, BPF_NOEXIST);
+	flow = bpf_map_lookup_elem(&flows, key);
 	if (flow)
 		return flow;
-	flow = unknown_flow(key.direction & 1, key.protocol & 1);
+	flow = unknown_flow(key->direction & 1, key->protocol & 1);
 	if (flow)
 		__sync_fetch_and_add(&flow->without_room, 1);
 	return flow;
@@ -248,9 +248,9 @@ static __always_inline struct flow *flow_of(__u32 direction, __u32 protocol, con
 }
 
 /* Remembers a connection that begins, whatever its address was used for before. */
-static __always_inline void remember_connection(__u64 id, __u32 direction)
+static SELDOM void remember_connection(__u64 id, __u32 direction, __u32 retransmits)
 {
-	struct socket_state state = { .direction = direction };
+	struct socket_state state = { .direction = direction, .retransmits = retransmits };
 	bpf_map_update_elem(&sockets, &id, &state, 0);
 }
 
@@ -274,17 +274,19 @@ static __always_inline void note_user(struct socket_user *user, const struct row
 #endif
 }
 
+/* For a socket that nothing is known of. NULL when it cannot be kept. */
+static SELDOM struct socket_state *new_state(const struct ends *ends)
+{
+	struct socket_state fresh = {};
+	fresh.direction = listens(ends->protocol, ends->local_port) ? INBOUND : OUTBOUND;
+	bpf_map_update_elem(&sockets, &ends->id, &fresh, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&sockets, &ends->id);
+}
+
 /* What is known of a socket; made if there is nothing. NULL when that fails: what would be remembered is found out anew then. */
 static __always_inline struct socket_state *state_of(const struct ends *ends)
 {
-	__u64 id = ends->id;
-	struct socket_state *state = bpf_map_lookup_elem(&sockets, &id);
-	if (state)
-		return state;
-	struct socket_state fresh = {};
-	fresh.direction = listens(ends->protocol, ends->local_port) ? INBOUND : OUTBOUND;
-	bpf_map_update_elem(&sockets, &id, &fresh, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&sockets, &id);
+	return bpf_map_lookup_elem(&sockets, &ends->id) ?: new_state(ends);
 }
 
 static __always_inline __u32 direction_of(const struct ends *ends, const struct socket_state *state)

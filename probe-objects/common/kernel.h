@@ -79,6 +79,10 @@ struct sk_buff {
 	char cb[48];
 };
 
+struct tcp_sock {
+	__u32 total_retrans; /* grows with RetransSegs, by as much */
+};
+
 /* What TCP keeps in the cb of a segment. */
 struct tcp_skb_cb {
 	__u16 tcp_gso_segs; /* segments that it is sent as */

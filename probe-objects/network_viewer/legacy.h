@@ -72,14 +72,10 @@ static __always_inline int count_moved(__u64 sk, __u32 protocol, __u64 bytes, __
 		add(row, is_received ? SLOT_tcp_received_bytes : SLOT_tcp_sent_bytes, bytes);
 	else if (row)
 		add(row, is_received ? SLOT_udp_received_bytes : SLOT_udp_sent_bytes, bytes);
-	if (!COUNT_FLOWS && (!APPS || protocol == UDP))
+	if (!wants_ends(protocol))
 		return 0;
 	read_head_ends(&ends, &head, sk, protocol);
-	if (COUNT_FLOWS)
-		count_flow(&ends, row, bytes, packets, is_received);
-	else
-		remember_user(&ends, row);
-	return 0;
+	return count_for_socket(&ends, row, bytes, packets, is_received);
 }
 
 static __always_inline int count_slot(__u32 slot)
@@ -274,7 +270,7 @@ SEC("kprobe") int kprobe_tcp_state_inet_csk_listen_start(struct kprobe_regs *ctx
 /* (socket, port, …): 0 is a port that the kernel chooses, for a client. */
 SEC("kprobe") int kprobe_udp_bind(struct kprobe_regs *ctx)
 {
-	remember_connection(ctx->di, (__u16)ctx->si ? INBOUND : OUTBOUND);
+	remember_connection(ctx->di, (__u16)ctx->si ? INBOUND : OUTBOUND, 0);
 	return 0;
 }
 

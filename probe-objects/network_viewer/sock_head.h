@@ -31,6 +31,7 @@ static __always_inline void read_head_ends(struct ends *ends, const struct sock_
 	ends->local_port = head->num;
 	ends->is_connected = protocol == TCP || head->state == TCP_ESTABLISHED;
 	ends->is_bound = 0;
+	ends->retransmits = 0;
 	clear_peer(&ends->peer);
 	if (!ends->is_connected)
 		return;

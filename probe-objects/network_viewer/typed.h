@@ -36,6 +36,7 @@ static __always_inline void read_ends(struct ends *ends, struct sock *sk, __u32 
 	ends->local_port = sk->__sk_common.skc_num;
 	ends->is_connected = protocol == TCP || !is_unconnected(sk);
 	ends->is_bound = !ends->is_connected && is_bound(sk);
+	ends->retransmits = 0;
 	if (ends->is_connected)
 		read_peer(&ends->peer, sk);
 	else
@@ -65,18 +66,10 @@ static __always_inline int count_transfer_of(struct sock *sk, const struct trans
 	if (!is_counted(protocol, transfer->is_received))
 		return 0;
 	row = current_row();
-	if (row)
-		count_call(row, protocol, transfer);
-	if (!has_moved(transfer, protocol))
-		return 0;
-	if (!COUNT_FLOWS && (!APPS || protocol == UDP))
+	if (!count_for_process(row, protocol, transfer))
 		return 0;
 	read_ends(&ends, sk, protocol);
-	if (COUNT_FLOWS)
-		count_flow(&ends, row, transfer->result, 1, transfer->is_received);
-	else
-		remember_user(&ends, row);
-	return 0;
+	return count_for_socket(&ends, row, transfer->result, 1, transfer->is_received);
 }
 
 /* Other sockets are not counted, raw ones of these protocols included. */
@@ -150,10 +143,22 @@ SEC("tp_btf/sock_recv_length") int tp_btf_sock_recv_length(unsigned long long *c
 
 /* ------------------------------------------------------------------------------------------------------- connections */
 
+/* As in `struct ends`. The helper is there since 5.9 (478cfbdf5f13), so in all kernels that FLAVOUR_ROWS is for. */
+static __always_inline __u32 retransmits_of(struct sock *sk)
+{
+#if FLAVOUR_ROWS
+	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
+	return tcp ? tcp->total_retrans + 1 : 0;
+#else
+	return 0;
+#endif
+}
+
 static __always_inline int count_state_of(struct sock *sk, __u32 old, __u32 new)
 {
 	struct ends ends;
 	read_ends(&ends, sk, TCP);
+	ends.retransmits = retransmits_of(sk);
 	return count_state(&ends, old, new);
 }
 
@@ -169,18 +174,19 @@ SEC("fentry") int function_tcp_state_0(unsigned long long *ctx)
 	return count_state_of(sk, sk->__sk_common.skc_state, ctx[1]);
 }
 
-static __always_inline int count_retransmit_of(struct sock *sk, struct sk_buff *skb)
+static __always_inline int count_retransmit_of(struct sock *sk, struct sk_buff *skb, int error)
 {
 	struct ends ends;
 	__u32 place = __builtin_preserve_field_info(((struct tcp_skb_cb *)0)->tcp_gso_segs, 0);
 	__u32 segments = *(__u16 *)(skb->cb + place);
 	read_ends(&ends, sk, TCP);
-	return count_retransmit(&ends, segments ?: 1);
+	ends.retransmits = retransmits_of(sk);
+	return count_retransmit(&ends, error ? 0 : segments ?: 1);
 }
 
 SEC("tp_btf/tcp_retransmit_skb") int tp_btf_tcp_retransmit_skb(unsigned long long *ctx)
 {
-	return count_retransmit_of((struct sock *)ctx[0], (struct sk_buff *)ctx[1]);
+	return count_retransmit_of((struct sock *)ctx[0], (struct sk_buff *)ctx[1], 0);
 }
 
 /* A SYN+ACK, of a connection that has no socket yet: the listener's. */
@@ -193,7 +199,7 @@ SEC("tp_btf/tcp_retransmit_synack") int tp_btf_tcp_retransmit_synack(unsigned lo
 
 SEC("fexit") int function_tcp_retransmit_0(unsigned long long *ctx)
 {
-	return (int)ctx[3] ? 0 : count_retransmit_of((struct sock *)ctx[0], (struct sk_buff *)ctx[1]);
+	return count_retransmit_of((struct sock *)ctx[0], (struct sk_buff *)ctx[1], ctx[3]);
 }
 
 /* ------------------------------------------------------------------------------------------ where datagrams are sent to */

@@ -64,9 +64,7 @@ static __always_inline int count_length_of(struct sock_length_context *ctx, int 
 	if (!is_counted(protocol, is_received) || !is_stream_or_datagram(ctx->sk, protocol))
 		return 0;
 	row = current_row();
-	if (row)
-		count_call(row, protocol, &transfer);
-	if (!has_moved(&transfer, protocol) || (!COUNT_FLOWS && (!APPS || protocol == UDP)))
+	if (!count_for_process(row, protocol, &transfer))
 		return 0;
 	if (bpf_probe_read_kernel(&head, sizeof(head), (void *)ctx->sk)) {
 		count_failed_read();
@@ -74,11 +72,7 @@ static __always_inline int count_length_of(struct sock_length_context *ctx, int 
 	}
 	read_head_ends(&ends, &head, ctx->sk, protocol);
 	ends.is_bound = protocol == UDP && is_bound_at(ctx->sk);
-	if (COUNT_FLOWS)
-		count_flow(&ends, row, transfer.result, 1, is_received);
-	else
-		remember_user(&ends, row);
-	return 0;
+	return count_for_socket(&ends, row, transfer.result, 1, is_received);
 }
 
 static __always_inline int count_length(struct sock_length_context *ctx, int is_received)
@@ -104,6 +98,7 @@ SEC("tracepoint") int tracepoint_tcp_state(struct set_state_context *ctx)
 {
 	struct sock_head head;
 	struct ends ends;
+	__u32 retransmits;
 	if (ctx->protocol != IPPROTO_TCP)
 		return 0;
 	if (bpf_probe_read_kernel(&head, sizeof(head), (void *)ctx->sk)) {
@@ -111,5 +106,7 @@ SEC("tracepoint") int tracepoint_tcp_state(struct set_state_context *ctx)
 		return 0;
 	}
 	read_head_ends(&ends, &head, ctx->sk, TCP);
+	if (!bpf_probe_read_kernel(&retransmits, sizeof(retransmits), &((struct tcp_sock *)ctx->sk)->total_retrans))
+		ends.retransmits = retransmits + 1;
 	return count_state(&ends, ctx->old, ctx->new);
 }

@@ -163,10 +163,7 @@ impl Kernel {
     fn tracepoints(&self, event: &Event, hook: &Hook, flavour: Flavour) -> Chance {
         for path in &hook.tracepoint.0 {
             if !has_program(event, path, flavour) {
-                return Chance::Fails(format!(
-                    "tracepoint:{path} needs {}",
-                    hook.needs.as_deref().unwrap_or("other objects")
-                ));
+                return Chance::Fails(format!("tracepoint:{path} needs {}", hook.needs()));
             }
             let has = match path.split_once('/') {
                 Some(("syscalls", name)) => self.system_call_tracepoint(name),
@@ -301,5 +298,5 @@ fn plan_with(table: &Table, order: &StartOrder, kernel: &Kernel, flavour: Flavou
             attached: attached.remove(&event.name).unwrap_or_default(),
             refused: choices.refusals_of(&event.name),
         });
-    Plan { flavour: flavour.name().to_owned(), events: events.collect(), map_bytes: 0 }
+    Plan { flavour: flavour.name().to_owned(), events: events.collect(), ..Plan::default() }
 }

@@ -134,9 +134,18 @@ pub struct Hook {
     /// where a trial shows that programs are preempted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unpreemptible: bool,
-    /// What a kernel must have for it, told where the objects for older kernels lack its program.
+    /// What a kernel must have for it, if that is not what the newest objects need. Told where other objects lack its program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub needs: Option<String>,
+}
+
+impl Hook {
+    /// What a kernel must have so that objects with a program for it can be used.
+    pub fn needs(&self) -> &str {
+        self.needs
+            .as_deref()
+            .unwrap_or("BTF and compare-and-swap, so Linux 5.12 and no `ebpf type format = legacy`")
+    }
 }
 
 /// One name, or several: kernels call the same thing differently, so all that exist are used, and one is enough.

@@ -175,8 +175,10 @@ pub enum ToSupervisor {
 /// What a worker attached, and at what cost.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// Which objects were loaded.
+    /// Which objects were loaded: `rows`, `hash` or `legacy`.
     pub flavour: String,
+    /// The objects that come before those, and what they could not count, or why they could not be loaded.
+    pub passed_over: Vec<String>,
     /// Each event of the table and what counts it.
     pub events: Vec<PlannedEvent>,
     /// Kernel memory of the maps, bytes.

@@ -285,6 +285,9 @@ impl Module {
             plan.map_bytes / 1000,
         );
         log::line(LogLevel::Info, self.name(), text);
+        for objects in &plan.passed_over {
+            log::line(LogLevel::Info, self.name(), format!("passed over: {objects}"));
+        }
         let hooks: Vec<String> =
             plan.events.iter().map(|event| format!("{} {}", event.event, kinds(event))).collect();
         log::line(LogLevel::Info, self.name(), format!("hooks: {}", hooks.join(", ")));

@@ -59,16 +59,15 @@ fn segments_sent_again_are_those_of_the_kernel() {
     let output = &finished.output;
     let shown = output.total("ebpf.tcp_retransmit", "tcp_retransmit_skb");
     let missed = output.total("ebpf.network_viewer_missed", "recursion");
-    // A few in a thousand of the kernel's count do not show in its tracepoint; why is not known.
     let sent_again = server + client;
-    let least = sent_again - sent_again / 50;
-    assert!((least..=sent_again + elsewhere).contains(&shown), "{shown} shown, {missed} skipped");
-    // SYN+ACKs, and what a server sends again before its first call has returned, are nobody's.
+    println!("shown: {shown}, skipped: {missed}");
+    assert!((sent_again..=sent_again + elsewhere).contains(&shown), "{shown} shown, {missed} skipped");
+    // What a server sends again before its first call has returned is nobody's.
     let [by_server, by_client] =
         names("nett").map(|group| output.total("apps.bandwidth_tcp_retransmit", &group));
     let by_nobody = output.total("apps.bandwidth_tcp_retransmit", "other");
     assert_eq!(by_server + by_client + by_nobody, shown);
-    assert!((client - client / 10..=client).contains(&by_client), "client: {by_client} of {client}");
+    assert_eq!(by_client, client);
     assert!(by_server <= server, "server: {by_server} of {server}");
     let of_peers: i64 = both
         .client
@@ -77,7 +76,7 @@ fn segments_sent_again_are_those_of_the_kernel() {
         .map(|key| output.total(flows::RETRANSMITS, &key.label(&key.port.to_string())))
         .sum();
     // The server's are inbound and have no chart by peer.
-    assert!((by_client..=client).contains(&of_peers), "peers: {of_peers}, client: {by_client} of {client}");
+    assert_eq!(of_peers, client);
     let faults = flows::differences(output, &both.sum(), flows::Booked::All, |port| port.to_string());
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

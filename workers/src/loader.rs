@@ -60,7 +60,24 @@ impl Loaded {
 
     /// Whether every event with counters is attached.
     fn is_complete(&self, table: &Table) -> bool {
-        self.plan.events.iter().all(|planned| !planned.attached.is_empty() || !counts(table, &planned.event))
+        self.uncounted(table).next().is_none()
+    }
+
+    fn uncounted<'a>(&'a self, table: &'a Table) -> impl Iterator<Item = &'a PlannedEvent> {
+        self.plan.events.iter().filter(|event| event.attached.is_empty() && counts(table, &event.event))
+    }
+
+    /// The events that it does not count, each with why not.
+    fn lacks(&self, table: &Table) -> String {
+        let told =
+            self.uncounted(table).map(|event| format!("{}: {}", event.event, event.refused.join("; ")));
+        told.collect::<Vec<_>>().join("; ")
+    }
+
+    /// Tells its plan what was tried before, or instead.
+    fn instead_of(mut self, passed_over: Vec<String>) -> Self {
+        self.plan.passed_over = passed_over;
+        self
     }
 
     /// Whether returns may be lost without the kernel telling.
@@ -97,26 +114,25 @@ fn counts(table: &Table, name: &str) -> bool {
 ///
 /// Fails when no event at all can be counted; the error names every candidate and why it was refused.
 pub fn load(table: &Table, order: &StartOrder, facts: &Facts) -> Result<Loaded> {
-    let (mut best, mut refusals) = (None::<Loaded>, Vec::new());
+    let (mut best, mut passed_over) = (None::<Loaded>, Vec::new());
     for flavour in flavours(order, facts.btf.is_some()) {
         match load_unpreempted(table, order, facts, flavour) {
-            Ok(loaded) if loaded.is_complete(table) => return Ok(loaded),
+            Ok(loaded) if loaded.is_complete(table) => return Ok(loaded.instead_of(passed_over)),
             // Objects for newer kernels may load in part; perhaps older ones load whole.
-            Ok(loaded)
-                if best
-                    .as_ref()
-                    .is_none_or(|best| loaded.events_counted(table) > best.events_counted(table)) =>
-            {
-                best = Some(loaded);
+            Ok(loaded) => {
+                passed_over.push(format!("{} objects: {}", flavour.name(), loaded.lacks(table)));
+                let counted = |loaded: &Loaded| loaded.events_counted(table);
+                if best.as_ref().is_none_or(|best| counted(&loaded) > counted(best)) {
+                    best = Some(loaded);
+                }
             }
-            Ok(_) => {}
-            Err(error) => refusals.push(format!("{flavour:?} objects: {error:#}")),
+            Err(error) => passed_over.push(format!("{} objects: {error:#}", flavour.name())),
         }
     }
     match best {
-        Some(best) => Ok(best),
-        None if refusals.is_empty() => bail!("{}", nothing_to_try(order, facts)),
-        None => bail!("{}", refusals.join("; ")),
+        Some(best) => Ok(best.instead_of(passed_over)),
+        None if passed_over.is_empty() => bail!("{}", nothing_to_try(order, facts)),
+        None => bail!("{}", passed_over.join("; ")),
     }
 }
 
@@ -207,7 +223,8 @@ fn load_flavour(
             refused: choices.refusals_of(&event.name),
         });
         let plan = Plan {
-            flavour: format!("{flavour:?}").to_lowercase(),
+            flavour: flavour.name().to_owned(),
+            passed_over: Vec::new(),
             events: events.collect(),
             map_bytes: map_bytes(&ebpf),
         };

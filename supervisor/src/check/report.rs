@@ -72,6 +72,9 @@ pub struct Program {
     pub state: ProgramState,
     /// Which objects were loaded: `rows`, `hash` or `legacy`.
     pub objects: String,
+    /// The objects that come before those, and what they could not count, or why they could not be loaded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<String>,
     /// Kernel memory of its maps, for the CPUs of this host; left out where no map was made (forecasts, failures), and so nothing is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub map_bytes: Option<u64>,
@@ -234,6 +237,7 @@ impl Program {
             mode: if mode == LoadMode::Return { "return" } else { "entry" },
             state,
             objects: plan.flavour.clone(),
+            passed_over: plan.passed_over.clone(),
             map_bytes: Some(plan.map_bytes).filter(|&bytes| bytes > 0),
             failure: None,
             charts: charts(table, mode, apps, plan),

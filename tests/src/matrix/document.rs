@@ -37,6 +37,7 @@ one, `exact` holds for the loads that run one after the other and for all calls;
 may be fewer, if `ebpf.process_missed` shows lost returns or, on kernels before 6.7, which do not tell, the log warns of it.
 Without BTF the plugin therefore takes results from `sys_exit` unless `ebpf co-re tracing = probe` is set.
 
+`objects`: which of the three builds of the programs counts; the hooks below would hardly tell.
 `missed`: `ebpf.process_missed` is zero, but for such lost returns and, where programs are preempted, for what is skipped.
 `sums`: groups add up to the system. `output`: the output is well-formed and no counter goes down; in the cells about a
 faked release or replaced hooks also that what they are about holds.
@@ -47,7 +48,7 @@ at once, since the plugins themselves have none. `tcp_retransmit` is compared wi
 ";
 
 /// Checks of a cell as a whole, after the events.
-const CHECKS: [&str; 3] = ["missed", "sums", "output"];
+const CHECKS: [&str; 4] = ["objects", "missed", "sums", "output"];
 
 /// The whole document. Kernels and cells come in the order of the lines.
 pub fn render(lines: &[Line]) -> String {
@@ -106,6 +107,7 @@ fn value(lines: &[&Line], column: &str, reasons: &mut Vec<String>) -> String {
         Outcome::LeavesOut => "≤".to_owned(),
         Outcome::AtLeast => "≥".to_owned(),
         Outcome::Wrong(what) => format!("**{what}**"),
+        Outcome::Fact(word) => word.clone(),
         Outcome::NotOffered(reason) => {
             let reason = general(reason);
             let at = reasons.iter().position(|known| *known == reason).unwrap_or_else(|| {

@@ -22,6 +22,8 @@ pub enum Outcome {
     Wrong(String),
     /// The kernel lacks the hook, as the plugin says itself.
     NotOffered(String),
+    /// Not compared: something that the document should tell, one word.
+    Fact(String),
 }
 
 /// The result of one event in one cell on one kernel.
@@ -44,6 +46,7 @@ const TOLD: &str = "exact or told";
 const LEAVES_OUT: &str = "the kernel leaves some out";
 const AT_LEAST: &str = "at least";
 const NOT_OFFERED: &str = "not offered: ";
+const FACT: &str = "is ";
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,6 +58,7 @@ impl fmt::Display for Outcome {
             Outcome::AtLeast => f.write_str(AT_LEAST),
             Outcome::Wrong(what) => f.write_str(what),
             Outcome::NotOffered(reason) => write!(f, "{NOT_OFFERED}{reason}"),
+            Outcome::Fact(word) => write!(f, "{FACT}{word}"),
         }
     }
 }
@@ -81,9 +85,10 @@ impl FromStr for Line {
             TOLD => Outcome::Told,
             LEAVES_OUT => Outcome::LeavesOut,
             AT_LEAST => Outcome::AtLeast,
-            other => match other.strip_prefix(NOT_OFFERED) {
-                Some(reason) => Outcome::NotOffered(reason.to_owned()),
-                None => Outcome::Wrong(other.to_owned()),
+            other => match (other.strip_prefix(NOT_OFFERED), other.strip_prefix(FACT)) {
+                (Some(reason), _) => Outcome::NotOffered(reason.to_owned()),
+                (_, Some(word)) => Outcome::Fact(word.to_owned()),
+                _ => Outcome::Wrong(other.to_owned()),
             },
         };
         let owned = |word: &&str| (*word).to_owned();
@@ -111,6 +116,7 @@ mod tests {
             Outcome::AtLeast,
             Outcome::Wrong("files: read expected 5 got 4".to_owned()),
             Outcome::NotOffered("this kernel has no function x".to_owned()),
+            Outcome::Fact("rows".to_owned()),
         ];
         for outcome in outcomes {
             let line = Line {

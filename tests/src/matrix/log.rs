@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 /// What a supervisor said about its module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Said {
+    /// Which objects were loaded, of `8 of 8 events are counted, rows objects, …`.
+    pub objects: String,
     /// Event to kinds of hooks, as in `hooks: open fexit ×4, …`; `none` for an event without.
     pub hooks: BTreeMap<String, String>,
     /// Event to reason, of `` `open` is not counted: … ``.
@@ -39,7 +41,9 @@ impl Said {
 pub fn read(log: &str) -> Said {
     let mut said = Said::default();
     for line in log.lines() {
-        if let Some((_, hooks)) = line.split_once(" : hooks: ") {
+        if let Some((_, rest)) = line.split_once(" events are counted, ") {
+            said.objects = rest.split(' ').next().unwrap_or_default().to_owned();
+        } else if let Some((_, hooks)) = line.split_once(" : hooks: ") {
             let pairs = hooks.split(", ").filter_map(|word| word.split_once(' '));
             said.hooks = pairs.map(|(event, hook)| (event.to_owned(), hook.to_owned())).collect();
         } else if let Some((head, reason)) = line.split_once("` is not counted: ") {
@@ -60,8 +64,10 @@ mod tests {
     fn hooks_and_reasons_are_understood() {
         let said = read(
             "2026-11-23 03:14:02: ebpf.plugin WARN  : process : `open` is not counted: kretprobe:x: gone\n\
+             2026-11-23 03:14:02: ebpf.plugin INFO  : process : 8 of 9 events are counted, rows objects, 16257 kB of maps\n\
              2026-11-23 03:14:02: ebpf.plugin INFO  : process : hooks: open none, create_failed tp_btf ×1 + tracepoint ×1\n",
         );
+        assert_eq!(said.objects, "rows");
         assert_eq!(said.hooks["open"], "none");
         assert_eq!(said.hooks["create_failed"], "tp_btf ×1 + tracepoint ×1");
         assert_eq!(said.reason("open").unwrap(), "kretprobe:x: gone");

@@ -307,6 +307,7 @@ impl Verdict<'_> {
             .map(|(event, _)| self.event_line(event))
             .collect();
         if self.said.counts() {
+            lines.push(self.line("objects", Outcome::Fact(self.said.objects.clone())));
             lines.push(self.check("missed", self.missed_faults()));
             if self.cell.apps {
                 lines.push(self.check("sums", self.sum_faults(return_mode)));

@@ -104,6 +104,7 @@ impl Verdict<'_> {
             }
         }
         if self.said.counts() {
+            lines.push(self.line("objects", Outcome::Fact(self.said.objects.clone())));
             lines.push(self.check("missed", &self.missed_faults()));
         }
         let mut faults = output.counter_faults();

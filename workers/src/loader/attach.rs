@@ -53,10 +53,9 @@ pub fn check(ebpf: &Ebpf, facts: &Facts, event: &Event, hook: &Hook) -> Result<(
     for names in [&hook.function, &hook.kprobe].into_iter().filter(|names| !names.is_empty()) {
         targets(facts, event, &names.0)?;
     }
-    let needs = hook.needs.as_deref().unwrap_or("a newer kernel");
     for name in &hook.tracepoint.0 {
         if ebpf.program(&tracepoint_program(ebpf, &event.name, name)).is_none() {
-            bail!("tracepoint:{name} needs {needs}");
+            bail!("tracepoint:{name} needs {}", hook.needs());
         }
     }
     Ok(())
