@@ -161,6 +161,10 @@ impl Launcher {
         loop {
             let (pid, how) = match waitpid(None::<Pid>, Some(flags)) {
                 Ok(WaitStatus::Exited(pid, code)) => (pid, format!("exit status: {code}")),
+                // What a worker may use up while it loads, it tells the kernel itself.
+                Ok(WaitStatus::Signaled(pid, Signal::SIGVTALRM, _)) => {
+                    (pid, "it took too much CPU time for a step of its start; signal: SIGVTALRM".to_owned())
+                }
                 Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, format!("signal: {signal}")),
                 Ok(WaitStatus::Stopped(pid, _)) => {
                     if let Some(worker) = self.number_of(pid) {

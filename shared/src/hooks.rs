@@ -178,6 +178,7 @@ mod tests {
 
     fn order(strategy: Option<Strategy>, type_format: TypeFormat) -> StartOrder {
         StartOrder {
+            step: std::time::Duration::ZERO,
             load_mode: LoadMode::Return,
             apps: true,
             command_lines: true,

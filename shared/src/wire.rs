@@ -3,13 +3,15 @@
 //! A frame is one version byte and one bincode value. What does not decode, is too long or has another version is an error that
 //! ends the worker; it is never guessed at.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::{LoadMode, Strategy, TypeFormat};
 use crate::snapshot::{Baseline, Snapshot};
 
 /// Raised with every change of the messages: both programs are installed together, so another version is a mixed-up installation.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 
 /// Longest frame, in bytes: 100 000 rows of 256 bytes fit.
 pub const MAX_FRAME: usize = 32 << 20;
@@ -75,6 +77,8 @@ pub struct StartOrder {
     pub flows: bool,
     /// The text of the user's `ebpf.d/<module>.toml`, already known to be sound.
     pub hook_overrides: Option<String>,
+    /// CPU time that the worker's own code may take for one step of loading; zero: any.
+    pub step: Duration,
 }
 
 /// What a worker needs to know that goes on with the maps of one before it.

@@ -284,6 +284,7 @@ fn start_order(config: &Config, hook_overrides: Option<String>, command_lines: b
         pid_table_size: config.pid_table_size,
         flows: config.programs.network_connections,
         hook_overrides,
+        step: Duration::ZERO,
     }
 }
 

@@ -151,7 +151,9 @@ impl Module {
                 merged_epoch: self.totals.merged_epoch(),
                 baseline: self.totals.baseline().clone(),
             }),
-            None => ToWorker::Start(self.order.clone()),
+            None => {
+                ToWorker::Start(StartOrder { step: self.worker.history().patience(), ..self.order.clone() })
+            }
         };
         // One that is gone already is about to be reported.
         if let Err(error) = self.worker.send(&order) {

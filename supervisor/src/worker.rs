@@ -59,7 +59,8 @@ pub struct History {
 }
 
 impl History {
-    fn patience(self) -> Duration {
+    /// Longest time for what takes a worker no time.
+    pub fn patience(self) -> Duration {
         PATIENCE * (1 << self.faults.min(5))
     }
 }

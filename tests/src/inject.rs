@@ -12,6 +12,8 @@ use nix::libc::{self, c_void, user_regs_struct};
 
 /// The instruction `syscall`.
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
+/// The instruction `jmp` to itself.
+const JUMP_TO_ITSELF: [u8; 2] = [0xeb, 0xfe];
 /// Below the stack pointer, and below what a function may use there without saying so.
 const BELOW_STACK: u64 = 4096;
 
@@ -77,6 +79,19 @@ impl Held {
                 .context("cannot write to its stack")?;
         }
         Ok(address)
+    }
+
+    /// Lets it go, into circles: behind the system call it jumps to where it is.
+    pub fn spin(self) -> Result<()> {
+        let place = self.regs.rip as *mut c_void;
+        let word =
+            request(libc::PTRACE_PEEKTEXT, self.pid, place, null_mut()).context("cannot read its program")?;
+        let mut bytes = word.to_ne_bytes();
+        bytes[..JUMP_TO_ITSELF.len()].copy_from_slice(&JUMP_TO_ITSELF);
+        let word = u64::from_ne_bytes(bytes);
+        request(libc::PTRACE_POKETEXT, self.pid, place, word as *mut c_void)
+            .context("cannot write its program")?;
+        Ok(())
     }
 
     /// A copy of the process, by fork, to try what ends it.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tests::chaos;
+use tests::inject::Held;
 use tests::load::Load;
 use tests::model::Output;
 use tests::network::compare::{group_differences, sum_differences};
@@ -72,25 +73,39 @@ fn a_stopped_worker_is_noticed_within_three_intervals() {
     assert_eq!(plugin.stop().unwrap().status.code(), Some(0));
 }
 
-/// And one that loads, for which the supervisor would wait for minutes.
-#[test]
-fn a_worker_that_is_stopped_while_it_loads_is_noticed_too() {
+/// Does something to the first worker while it loads, for which the supervisor would wait for minutes: it must be noticed within three intervals
+/// and what is left of one, and the next one counts. Returns the log.
+fn disturb_while_it_loads(disturb: impl Fn(u32)) -> String {
     let _alone = alone().unwrap();
     let mut plugin = Plugin::start(&Setup::new("return", &chaos::groups())).unwrap();
-    let mut stopped = Vec::new();
+    let mut disturbed = Vec::new();
     wait_until("the first worker", Duration::from_secs(5), || {
-        stopped = workers(plugin.pid())?;
-        Ok(!stopped.is_empty())
+        disturbed = workers(plugin.pid())?;
+        Ok(!disturbed.is_empty())
     })
     .unwrap();
-    kill(Pid::from_raw(stopped[0].cast_signed()), Signal::SIGSTOP).unwrap();
+    disturb(disturbed[0]);
     let started = Instant::now();
     assert!(!plugin.stderr().contains("events are counted"), "it had loaded: {}", plugin.stderr());
-    wait_dead(&stopped, Duration::from_secs(10)).unwrap();
-    assert!(started.elapsed() < Duration::from_secs(3), "noticed after {:?}", started.elapsed());
+    wait_dead(&disturbed, Duration::from_secs(10)).unwrap();
+    assert!(started.elapsed() < Duration::from_millis(3300), "noticed after {:?}", started.elapsed());
     plugin.wait_first_data().unwrap();
-    let finished = plugin.stop().unwrap();
-    assert!(finished.stderr.contains("ended: it was stopped for 2."), "{}", finished.stderr);
+    plugin.stop().unwrap().stderr
+}
+
+#[test]
+fn a_worker_that_is_stopped_while_it_loads_is_noticed_too() {
+    let log = disturb_while_it_loads(|pid| kill(Pid::from_raw(pid.cast_signed()), Signal::SIGSTOP).unwrap());
+    assert!(log.contains("ended: it was stopped for 2."), "{log}");
+}
+
+#[test]
+fn a_worker_that_runs_in_circles_while_it_loads_is_noticed_too() {
+    let log = disturb_while_it_loads(|pid| Held::new(pid).unwrap().spin().unwrap());
+    assert!(
+        log.contains("ended: it took too much CPU time for a step of its start; signal: SIGVTALRM"),
+        "{log}"
+    );
 }
 
 /// Both programs, and the worker of one is killed all the time: the other's charts have every second, and no counter of either goes down.

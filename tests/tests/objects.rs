@@ -326,6 +326,7 @@ fn forecasts_know_which_objects_have_a_program_for_a_tracepoint() {
             let file = object::File::parse(bytes).unwrap();
             let names: Vec<String> = programs(&file).into_iter().map(|(_, name, _)| name).collect();
             let order = shared::wire::StartOrder {
+                step: std::time::Duration::ZERO,
                 load_mode: shared::config::LoadMode::Return,
                 apps: true,
                 command_lines: true,

@@ -144,7 +144,8 @@ fn lists_hold_what_is_called_and_nothing_else() {
         listener.accept().unwrap().0.read_exact(&mut [0]).unwrap();
         if round == 3 {
             for &worker in &all_workers {
-                kill(Pid::from_raw(worker.cast_signed()), Signal::SIGKILL).unwrap();
+                // A canary among them may have ended.
+                let _ = kill(Pid::from_raw(worker.cast_signed()), Signal::SIGKILL);
             }
             wait_until("the next workers", Duration::from_secs(30), || {
                 Ok(log().matches("goes on after epoch").count() == 2)

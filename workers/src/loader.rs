@@ -31,6 +31,7 @@ use crate::flows::{FLOW, FLOW_KEY, FLOW_SLOT, Flows, SLOTS_PER_CPU, UNKNOWN_PER_
 use crate::hash::Hash;
 use crate::listening;
 use crate::mapping::MappedRows;
+use crate::progress;
 use crate::rows::{COMMAND_LINE, CPU_ROWS, KEY, ROWS_PER_CPU, SLOTS, control, row_size};
 
 /// The map of an object's globals that begin as zero.
@@ -174,6 +175,7 @@ fn load_flavour(
 ) -> Result<Loaded> {
     let mut choices = Choices::new(table, order, flavour, preempted);
     loop {
+        progress::step(order.step);
         let mut ebpf = load_object(table, order, facts, flavour, choices.shared_events())?;
         let maps = open_maps(&mut ebpf, table, order, flavour, preempted)?;
         if flavour == Flavour::Legacy {
@@ -196,6 +198,7 @@ fn load_flavour(
         let mut kprobes = Vec::new();
         let mut attached = HashMap::new();
         for (event, hook) in choices.chosen() {
+            progress::step(order.step);
             match attach::attach(&mut ebpf, facts, event, hook, &mut kprobes) {
                 Ok(names) => drop(attached.insert(event.name.clone(), names)),
                 Err(reason) => {

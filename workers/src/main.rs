@@ -16,6 +16,7 @@ mod listening;
 mod loader;
 mod mapping;
 mod privileges;
+mod progress;
 mod quiescence;
 mod realtime;
 mod rows;
@@ -111,6 +112,7 @@ fn start(channel: &Channel, module: &str, order: &StartOrder) -> Result<(Attache
     if let Some(text) = &order.hook_overrides {
         table.replace_hooks(text)?;
     }
+    progress::step(order.step);
     let facts = Facts::gather(&order.btf_path)?;
     let loaded = loader::load(&table, order, &facts)?;
     let quiescence = Quiescence::new(facts.btf.is_some())
@@ -126,6 +128,7 @@ fn start(channel: &Channel, module: &str, order: &StartOrder) -> Result<(Attache
     if realtime {
         enter_realtime(channel)?;
     }
+    progress::end();
     give_up_privileges(channel, &attached, &drain)?;
     let (maps, quiescence) = drain.maps();
     let (inventory, descriptors) = handover::hand_over(maps, quiescence, &attached, realtime);
