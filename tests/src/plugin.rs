@@ -38,6 +38,8 @@ pub struct Setup {
     pub files: Vec<(String, String)>,
     /// Command line.
     pub args: Vec<String>,
+    /// The network namespace to start it in, as `ip netns` names it, with its own /etc/resolv.conf; `None` for the test's own.
+    pub namespace: Option<String>,
 }
 
 impl Setup {
@@ -48,6 +50,7 @@ impl Setup {
             apps_groups: Some(apps_groups.to_owned()),
             files: Vec::new(),
             args: vec!["1".to_owned()],
+            namespace: None,
         }
     }
 }
@@ -131,7 +134,17 @@ impl Plugin {
             fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
             write_file(&path, text)?;
         }
-        let mut child = Command::new(programs.join("supervisor"))
+        let supervisor = programs.join("supervisor");
+        let mut command = match &setup.namespace {
+            Some(namespace) => {
+                // It becomes the program that it starts.
+                let mut command = Command::new("/usr/sbin/ip");
+                command.args(["netns", "exec", namespace]).arg(supervisor);
+                command
+            }
+            None => Command::new(supervisor),
+        };
+        let mut child = command
             .args(&setup.args)
             .current_dir(&user)
             .env_clear()

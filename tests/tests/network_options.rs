@@ -2,9 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use tests::model::Output;
 use tests::network::done::Done;
 use tests::network::flows;
-use tests::network::namespace::Namespaces;
+use tests::network::namespace::{NameServer, Namespaces};
 use tests::network::pair::{Pair, Place};
 use tests::plugin::{Finished, Plugin, Setup, only_network};
 use tests::system::alone;
@@ -124,4 +129,61 @@ fn named_services() {
     let (finished, done) = run(options, &[(&Place::loopback(21000), WORDS)]);
     let faults = flows::differences(&finished.output, &done[0], flows::Booked::All, |_| "Netdata".to_owned());
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The shown names of the dimensions of outbound bytes, by the label of their id.
+fn shown_names(output: &Output) -> BTreeMap<String, String> {
+    let dimensions = output.charts.get("ebpf.outbound_bytes").into_iter().flat_map(|chart| &chart.dimensions);
+    let sent = dimensions.filter(|dimension| !dimension.obsolete).filter_map(|dimension| {
+        let label = dimension.id.strip_suffix("_sent")?;
+        Some((label.to_owned(), dimension.name.strip_suffix("_sent").unwrap_or(&dimension.name).to_owned()))
+    });
+    sent.collect()
+}
+
+/// A DNS server's names become the names of dimensions whose ids stay; `hostnames` acts as soon as a name is known; who has none is shown by address.
+#[test]
+fn host_names() {
+    let _alone = alone().unwrap();
+    let namespaces = Namespaces::new().unwrap();
+    for host in [3, 4] {
+        namespaces.add_address(host).unwrap();
+    }
+    let at = |host: u8| Ipv4Addr::new(10, 99, 0, host);
+    let names = [(at(1), "db.shop.example"), (at(3), "vault.secret.example")];
+    let _server = NameServer::start(&namespaces.names[1], &names).unwrap();
+    let options = "    ports = *\n    ips = *\n    resolve hostname ips = yes\n    hostnames = !*.secret.example\n    resolve service names = no";
+    let conf = only_network("ebpf load mode = return", options);
+    let namespace = Some(namespaces.names[1].clone());
+    let setup = Setup { ebpf_conf: Some(conf), namespace, ..Setup::new("return", "") };
+    let mut plugin = Plugin::start_and_wait(&setup).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let run = |name: &str, host: u8| {
+        let place = Place { ipv4: at(host).to_string(), ..namespaces.place(21000) };
+        Pair::run(directory.path(), name, &place, WORDS).unwrap().client
+    };
+    let mut done = [1, 3, 4].map(|host| run("nett1", host));
+    let label = |host: u8| format!("21000:TCP:{}", at(host));
+    // Named, filtered out, and shown by its address.
+    plugin
+        .wait("the names", Duration::from_secs(20), |output| {
+            let names = shown_names(output);
+            names.get(&label(1)).is_some_and(|name| name == "21000:TCP:db.shop.example")
+                && !names.contains_key(&label(3))
+                && names.get(&label(4)).is_some_and(|name| *name == label(4))
+        })
+        .unwrap();
+    for (done, host) in done.iter_mut().zip([1, 3, 4]) {
+        *done += &run("nett2", host);
+    }
+    plugin.wait_ticks(3).unwrap();
+    let finished = plugin.stop().unwrap();
+    let faults = flows::sum_differences(&finished.output);
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(is_shown(&finished, &done[0]) && is_shown(&finished, &done[2]));
+    // Until its name was known it passed.
+    let bytes = done[1].flows.values().map(|moved| moved.sent_bytes + moved.received_bytes).sum::<u64>();
+    let [sent, received, ..] = flows::shown(&finished.output, false, &label(3));
+    assert!(sent + received <= bytes.cast_signed() / 2, "{sent} and {received} of {bytes} were shown");
+    assert_eq!(sent + received + flows::filtered_bytes(&finished.output), bytes.cast_signed());
 }

@@ -112,6 +112,12 @@ pub fn sum_differences(output: &Output) -> Vec<String> {
     differences
 }
 
+/// Bytes, sent and received, that the filters left out.
+pub fn filtered_bytes(output: &Output) -> i64 {
+    let filtered = output.charts.get(FILTERED);
+    (0..2).map(|part| filtered.map_or(0, |chart| filtered_of(chart, part))).sum()
+}
+
 fn sum_of(chart: &Chart, suffix: &str) -> i64 {
     let ids = chart.dimensions.iter().filter(|dimension| dimension.id.ends_with(suffix));
     ids.map(|dimension| chart.total(&dimension.id).abs()).sum()

@@ -1,6 +1,9 @@
 //! Two network namespaces of our own, with a veth between them; nothing outside is touched.
 
-use std::process::Command;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 
 use anyhow::{Context, Result, ensure};
 
@@ -65,6 +68,11 @@ impl Namespaces {
         Ok(namespaces)
     }
 
+    /// Gives the server's one more address, 10.99.0.`host`.
+    pub fn add_address(&self, host: u8) -> Result<()> {
+        ip(&format!("-n {} addr add 10.99.0.{host}/24 dev nett0", self.names[0])).map(drop)
+    }
+
     /// Where a pair runs across the veth, ports from `port` on.
     pub fn place(&self, port: u16) -> Place {
         let [server, client] = [0, 1].map(|which| self.names[which].clone());
@@ -79,6 +87,45 @@ impl Drop for Namespaces {
             // Nothing more can be done about one that cannot be removed.
             let _ = ip(&format!("netns del {name}"));
         }
+    }
+}
+
+/// A DNS server (Debian's dnsmasq) on a namespace's loopback device, which what is started there then asks; it ends when this is dropped.
+pub struct NameServer {
+    server: Child,
+    files: PathBuf,
+}
+
+impl NameServer {
+    /// Knows a name for each address of `names`, and that there is no other.
+    pub fn start(namespace: &str, names: &[(Ipv4Addr, &str)]) -> Result<NameServer> {
+        // Where `ip netns exec` looks for files to put over those in /etc.
+        let files = Path::new("/etc/netns").join(namespace);
+        fs::create_dir_all(&files).with_context(|| format!("cannot make {}", files.display()))?;
+        fs::write(files.join("resolv.conf"), "nameserver 127.0.0.1\n").context("cannot write resolv.conf")?;
+        let pointers = names.iter().map(|(address, name)| {
+            let [a, b, c, d] = address.octets();
+            format!("--ptr-record={d}.{c}.{b}.{a}.in-addr.arpa,{name}")
+        });
+        let server = Command::new("ip")
+            .args(["netns", "exec", namespace, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null"])
+            .args(["--pid-file", "--user=root", "--no-resolv", "--no-hosts", "--local=/arpa/"])
+            .args(["--bind-interfaces", "--listen-address=127.0.0.1"])
+            .args(pointers)
+            .spawn()
+            .context("cannot run ip; install the packages iproute2 and dnsmasq-base")?;
+        Ok(NameServer { server, files })
+    }
+}
+
+impl Drop for NameServer {
+    fn drop(&mut self) {
+        // Our own child, not reaped yet, so the id is still its own.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        let _ = fs::remove_dir_all(&self.files);
+        // Unless somebody else's files are there.
+        let _ = self.files.parent().map(fs::remove_dir);
     }
 }
 
