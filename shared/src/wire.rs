@@ -187,6 +187,19 @@ pub struct Plan {
     pub events: Vec<PlannedEvent>,
     /// Kernel memory of the maps, bytes.
     pub map_bytes: u64,
+    /// What the worker may still do; `None` before it has given up the rest, and in forecasts.
+    pub rights: Option<Rights>,
+}
+
+/// What a worker may do once it counts; as little as the kernel lets it give up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rights {
+    /// Capabilities that it keeps, because the kernel wants them for reading maps, such as `CAP_BPF`.
+    pub kept: Vec<String>,
+    /// Why; empty when it keeps none.
+    pub why: String,
+    /// Whether its system calls are filtered.
+    pub seccomp: bool,
 }
 
 /// How one event is counted.

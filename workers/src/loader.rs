@@ -230,6 +230,7 @@ fn load_flavour(
             passed_over: Vec::new(),
             events: events.collect(),
             map_bytes: map_bytes(&ebpf),
+            rights: None,
         };
         let may_be_preempted = preempted || preemption::is_told(&facts.symbols).is_none();
         return Ok(Loaded { ebpf, kprobes, may_be_preempted, plan, maps: Some(maps) });

@@ -29,7 +29,7 @@ use launcher::confine;
 use launcher::server::{self, Job};
 use shared::snapshot::{Baseline, Snapshot};
 use shared::table::Table;
-use shared::wire::{Adoption, LogLevel, Plan, StartOrder, ToSupervisor, ToWorker, TriedHook};
+use shared::wire::{Adoption, LogLevel, Plan, Rights, StartOrder, ToSupervisor, ToWorker, TriedHook};
 
 use attached::Attached;
 use channel::Channel;
@@ -118,7 +118,7 @@ fn start(channel: &Channel, module: &str, order: &StartOrder) -> Result<(Attache
     let quiescence = Quiescence::new(facts.btf.is_some())
         .context("cannot make the maps that wait for running programs")?;
     let (silent, realtime) = (loaded.may_lose_returns_silently(), loaded.may_be_preempted);
-    let (attached, plan, maps) = loaded.into_descriptors()?;
+    let (attached, mut plan, maps) = loaded.into_descriptors()?;
     let drain = Drain::new(maps, quiescence)?;
     report_losses(channel, &table, &plan)?;
     if silent {
@@ -129,7 +129,7 @@ fn start(channel: &Channel, module: &str, order: &StartOrder) -> Result<(Attache
         enter_realtime(channel)?;
     }
     progress::end();
-    give_up_privileges(channel, &attached, &drain)?;
+    plan.rights = Some(give_up_privileges(channel, &attached, &drain)?);
     let (maps, quiescence) = drain.maps();
     let (inventory, descriptors) = handover::hand_over(maps, quiescence, &attached, realtime);
     channel.hand_over(&descriptors)?;
@@ -174,16 +174,23 @@ fn enter_realtime(channel: &Channel) -> Result<()> {
     channel.log(LogLevel::Info, text)
 }
 
-fn give_up_privileges(channel: &Channel, attached: &Attached, drain: &Drain) -> Result<()> {
+/// Returns what is left.
+fn give_up_privileges(channel: &Channel, attached: &Attached, drain: &Drain) -> Result<Rights> {
     let works = || drain.try_maps().and_then(|()| attached.try_programs());
+    let mut rights = Rights::default();
     if let Some(refusal) = privileges::drop_all(works)? {
+        rights.why = refusal.to_string();
+        rights.kept = privileges::held().context("cannot read the capabilities")?;
         let text = format!("the worker keeps its capabilities, as this kernel wants them: {refusal}");
         channel.log(LogLevel::Info, text)?;
     }
-    if let Err(error) = confine::worker(attached.kprobes.iter().any(Kprobe::has_entry)) {
-        channel.log(LogLevel::Warning, format!("the worker may make every system call: {error:#}"))?;
+    match confine::worker(attached.kprobes.iter().any(Kprobe::has_entry)) {
+        Ok(()) => rights.seccomp = true,
+        Err(error) => {
+            channel.log(LogLevel::Warning, format!("the worker may make every system call: {error:#}"))?;
+        }
     }
-    Ok(())
+    Ok(rights)
 }
 
 fn serve(channel: &Channel, attached: &Attached, drain: &mut Drain, baseline: &Baseline) -> Result<()> {

@@ -9,6 +9,14 @@ use anyhow::{Context, Result};
 use caps::CapSet;
 use nix::sys::prctl;
 
+/// Names of the capabilities in effect.
+pub fn held() -> Result<Vec<String>, caps::errors::CapsError> {
+    let mut names: Vec<String> =
+        caps::read(None, CapSet::Effective)?.iter().map(ToString::to_string).collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
 /// Gives up every capability for good, if `works` still succeeds without them; else returns what it said, and nothing has changed.
 ///
 /// Fails when the capability sets cannot be changed at all.

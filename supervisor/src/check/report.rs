@@ -4,7 +4,7 @@ use serde::Serialize;
 use shared::config::LoadMode;
 use shared::host::{Explanation, Finding, Grade, HostFacts, State, explain_text};
 use shared::table::Table;
-use shared::wire::{Plan, PlannedEvent, TriedHook};
+use shared::wire::{Plan, PlannedEvent, Rights, TriedHook};
 
 use super::trial::Trial;
 use crate::canary::Outcome;
@@ -78,6 +78,9 @@ pub struct Program {
     /// Kernel memory of its maps, for the CPUs of this host; left out where no map was made (forecasts, failures), and so nothing is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub map_bytes: Option<u64>,
+    /// What its worker may still do once it counts; left out where none was started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rights: Option<Rights>,
     /// Why it cannot run.
     pub failure: Option<Failure>,
     /// What the charts show.
@@ -239,6 +242,7 @@ impl Program {
             objects: plan.flavour.clone(),
             passed_over: plan.passed_over.clone(),
             map_bytes: Some(plan.map_bytes).filter(|&bytes| bytes > 0),
+            rights: plan.rights.clone(),
             failure: None,
             charts: charts(table, mode, apps, plan),
             events,

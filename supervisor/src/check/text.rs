@@ -106,10 +106,21 @@ fn write_program(out: &mut String, program: &Program, style: Style) -> fmt::Resu
         "{mark_of}{:<14} {} mode, {} objects, {memory}",
         program.program, program.mode, program.objects
     )?;
+    write_rights(out, program, style)?;
     write_events(out, program, style)?;
     write_charts(out, program, style)?;
     write_hooks(out, program, style)?;
     write_canary(out, program, style)
+}
+
+fn write_rights(out: &mut String, program: &Program, style: Style) -> fmt::Result {
+    let Some(rights) = program.rights.as_ref().filter(|_| !style.quiet) else { return Ok(()) };
+    let calls = if rights.seccomp { "system calls filtered" } else { "system calls not filtered" };
+    if rights.kept.is_empty() {
+        return writeln!(out, "     worker         no capabilities, {calls}");
+    }
+    writeln!(out, "     worker         keeps {}, {calls}", rights.kept.join(" "))?;
+    below(out, "why", &format!("the kernel wants them for reading maps: {}", rights.why))
 }
 
 fn write_hooks(out: &mut String, program: &Program, style: Style) -> fmt::Result {
