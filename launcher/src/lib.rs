@@ -7,12 +7,14 @@
 //! - [`client`]: the supervisor's side.
 //! - [`server`]: the launcher itself.
 //! - [`confine`], [`calls`]: what each process gives up once it has started.
+//! - [`heap`]: memory of both.
 //! - [`packets`]: what a worker sends to the supervisor: bounded frames, and descriptors.
 
 pub mod calls;
 pub mod client;
 pub mod confine;
 mod descriptors;
+pub mod heap;
 mod limits;
 pub mod packets;
 pub mod server;

@@ -77,6 +77,7 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<ExitCode> {
     let early = events::end_at_signals().context("cannot watch for signals")?;
+    launcher::heap::give_back_large_blocks();
     temporary::ensure()?;
     allow_open_files();
     let dirs = ConfigDirs::from_environment();

@@ -43,6 +43,7 @@ fn main() -> ExitCode {
     if mode != launcher::MODE {
         return usage();
     }
+    launcher::heap::give_back_large_blocks();
     // What went wrong has been told to the supervisor, if it could be reached; its log is the only one.
     match server::serve(rendezvous, supervisor) {
         Ok(Some(job)) => work(job),
