@@ -22,7 +22,7 @@ use crate::module::next_number;
 const MEMORY_BYTES: u64 = 256 << 20;
 
 /// Between two canaries.
-const PERIOD: Duration = Duration::from_secs(3600);
+pub const PERIOD: Duration = Duration::from_secs(3600);
 
 /// Longest wait for the process to come up, and to do its deeds. A tick is never held up for longer.
 const PATIENCE: Duration = Duration::from_millis(400);
@@ -112,13 +112,14 @@ pub struct Canary {
     slots: usize,
     whole_system: bool,
     stage: Stage,
+    period: Duration,
     next: Instant,
     started: Instant,
 }
 
 impl Canary {
-    /// For what `plan` counts.
-    pub fn new(table: &Table, plan: &Plan, load_mode: LoadMode, apps: bool) -> Self {
+    /// For what `plan` counts; another one each `period`.
+    pub fn new(table: &Table, plan: &Plan, load_mode: LoadMode, apps: bool, period: Duration) -> Self {
         let is_attached =
             |name: &str| plan.events.iter().any(|event| event.event == name && !event.attached.is_empty());
         let of_events =
@@ -135,6 +136,7 @@ impl Canary {
             slots: table.counters().count(),
             whole_system: !apps,
             stage: Stage::Resting,
+            period,
             next: now,
             started: now,
         }
@@ -147,7 +149,7 @@ impl Canary {
 
     /// Starts one. An epoch has to be closed now, whose snapshot is to be observed.
     pub fn start(&mut self, launcher: &Launcher) -> Result<()> {
-        (self.started, self.next) = (Instant::now(), Instant::now() + PERIOD);
+        (self.started, self.next) = (Instant::now(), Instant::now() + self.period);
         self.stage = Stage::Armed(Bird::start(launcher, &self.module)?);
         Ok(())
     }

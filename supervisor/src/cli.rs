@@ -39,6 +39,10 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", requires = "kallsyms")]
     pub functions: Option<PathBuf>,
 
+    /// Seconds between two canaries instead of 3600; for tests
+    #[arg(long, value_name = "SECONDS", hide = true, value_parser = clap::value_parser!(u32).range(1..=86400))]
+    pub canary_every: Option<u32>,
+
     /// One interval for people to read, then end
     #[arg(long)]
     pub once: bool,

@@ -189,6 +189,9 @@ fn supervise(
         let order = start_order(&loaded.config, hook_overrides, command_lines);
         let mut module = Module::start(table, order, groups, &launcher, &sender, facts.clone())?;
         module.expect_groups(&running);
+        if let Some(seconds) = cli.canary_every {
+            module.repeat_canary(Duration::from_secs(seconds.into()));
+        }
         if shows_flows {
             module.show_flows(viewer(loaded));
         }

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use launcher::client::Launcher;
@@ -16,7 +16,7 @@ use shared::wire::{
     self, Adoption, Inventory, LogLevel, Plan, PlannedEvent, StartOrder, ToSupervisor, ToWorker,
 };
 
-use crate::canary::Canary;
+use crate::canary::{self, Canary};
 use crate::chart::{Chart, Charts};
 use crate::events::Event;
 use crate::log;
@@ -59,6 +59,7 @@ pub struct Module {
     fresh: bool,
     /// Looks whether everything is counted, after each attachment and hourly.
     canary: Option<Canary>,
+    canary_period: Duration,
     /// What was found on this host: for the causes of failures.
     facts: Arc<HostFacts>,
 }
@@ -105,6 +106,7 @@ impl Module {
             viewer: None,
             fresh: false,
             canary: None,
+            canary_period: canary::PERIOD,
             facts,
         };
         module.send_first_order();
@@ -124,6 +126,11 @@ impl Module {
     /// Makes groups that have processes already drawn from the start, so that their first burst is not their first value.
     pub fn expect_groups(&mut self, groups: &[shared::apps::GroupId]) {
         groups.iter().for_each(|group| self.totals.expect_group(group.index()));
+    }
+
+    /// Another time between two canaries than an hour.
+    pub fn repeat_canary(&mut self, period: Duration) {
+        self.canary_period = period;
     }
 
     /// Draws flows, too.
@@ -301,7 +308,7 @@ impl Module {
             }
         }
         let (mode, apps) = (self.order.load_mode, self.order.apps);
-        self.canary = Some(Canary::new(&self.table, plan, mode, apps));
+        self.canary = Some(Canary::new(&self.table, plan, mode, apps, self.canary_period));
         // At once, so that its deeds are behind us when the first interval begins.
         self.collect(0, launcher);
     }

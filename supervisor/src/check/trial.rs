@@ -11,7 +11,7 @@ use launcher::packets::Received;
 use shared::table::Table;
 use shared::wire::{self, Plan, StartOrder, ToSupervisor, ToWorker, TriedHook};
 
-use crate::canary::{Canary, Outcome};
+use crate::canary::{self, Canary, Outcome};
 use crate::events::Event;
 use crate::module::{memory_limit, next_number};
 use crate::worker::{History, Worker};
@@ -206,7 +206,7 @@ fn fly(
     events: &mut Happenings,
     mut merged_epoch: u64,
 ) -> Result<(Option<Outcome>, u64)> {
-    let mut canary = Canary::new(table, plan, order.load_mode, order.apps);
+    let mut canary = Canary::new(table, plan, order.load_mode, order.apps, canary::PERIOD);
     if !canary.is_due() {
         return Ok((None, merged_epoch));
     }
