@@ -7,14 +7,14 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use launcher::client::Launcher;
 use serde::Serialize;
-use shared::canary::deeds;
+use shared::canary::{Deed, FromCanary, MESSAGE_BYTES, Ports, deeds};
 use shared::config::LoadMode;
 use shared::snapshot::Snapshot;
 use shared::table::Table;
-use shared::wire::Plan;
+use shared::wire::{self, Plan};
 
 use crate::module::next_number;
 
@@ -68,6 +68,7 @@ impl Outcome {
 #[derive(Debug)]
 struct Bird {
     tgid: u32,
+    ports: Ports,
     word: UnixStream,
 }
 
@@ -77,20 +78,32 @@ impl Bird {
         let ends = launcher.start_worker(next_number(), &name, MEMORY_BYTES, &[])?;
         let mut word = UnixStream::from(ends.packets);
         word.set_read_timeout(Some(PATIENCE)).context("cannot set a limit for the canary")?;
-        let mut tgid = [0; 4];
-        // Packets are kept apart: it is there at once or not at all.
-        word.read_exact(&mut tgid).context("the canary does not come up")?;
-        Ok(Bird { tgid: u32::from_ne_bytes(tgid), word })
+        match hear(&mut word).context("the canary does not come up")? {
+            FromCanary::Ready { tgid, ports } => Ok(Bird { tgid, ports, word }),
+            FromCanary::Cannot(why) => bail!("{why}"),
+            FromCanary::Done => bail!("the canary is done before it began"),
+        }
     }
 
     /// Lets it do its deeds; it has ended, or is just about to, when this returns. If it is dropped instead it ends without them.
     fn release(mut self) -> Result<u32> {
         self.word.write_all(b"g").context("the canary cannot be told to go")?;
-        self.word.read_exact(&mut [0]).context("the canary has not done its deeds in time")?;
+        match hear(&mut self.word).context("the canary has not done its deeds in time")? {
+            FromCanary::Done => {}
+            FromCanary::Cannot(why) => bail!("{why}"),
+            FromCanary::Ready { .. } => bail!("the canary is ready twice"),
+        }
         // The end of its socket is its end.
         let _ = self.word.read(&mut [0]);
         Ok(self.tgid)
     }
+}
+
+/// What a canary says next. Packets are kept apart: a message is there at once or not at all.
+fn hear(word: &mut UnixStream) -> Result<FromCanary> {
+    let mut bytes = [0; MESSAGE_BYTES];
+    let length = word.read(&mut bytes)?;
+    Ok(wire::decode(bytes.get(..length).unwrap_or_default())?)
 }
 
 #[derive(Debug)]
@@ -107,11 +120,14 @@ enum Stage {
 #[derive(Debug)]
 pub struct Canary {
     module: String,
-    /// Slot in a row, counter, and what is done.
-    wanted: Vec<(usize, String, u64)>,
+    /// Slot in a row, and what is done.
+    wanted: Vec<(usize, &'static Deed)>,
     slots: usize,
     whole_system: bool,
     stage: Stage,
+    has_ipv6: bool,
+    /// Of the one whose deeds are in no epoch yet.
+    ports: Ports,
     period: Duration,
     next: Instant,
     started: Instant,
@@ -125,9 +141,8 @@ impl Canary {
         let of_events =
             table.events.iter().flat_map(|event| event.counters.iter().map(move |counter| (event, counter)));
         let wanted = of_events.enumerate().filter_map(|(slot, (event, counter))| {
-            let (_, done, _) = deeds(&table.module).iter().find(|(name, ..)| *name == counter.name)?;
-            (is_attached(&event.name) && counter.mode.exists_in(load_mode))
-                .then(|| (slot, counter.name.clone(), *done))
+            let deed = deeds(&table.module).iter().find(|deed| deed.counter == counter.name)?;
+            (is_attached(&event.name) && counter.mode.exists_in(load_mode)).then_some((slot, deed))
         });
         let now = Instant::now();
         Canary {
@@ -136,6 +151,8 @@ impl Canary {
             slots: table.counters().count(),
             whole_system: !apps,
             stage: Stage::Resting,
+            has_ipv6: false,
+            ports: Ports::default(),
             period,
             next: now,
             started: now,
@@ -150,8 +167,15 @@ impl Canary {
     /// Starts one. An epoch has to be closed now, whose snapshot is to be observed.
     pub fn start(&mut self, launcher: &Launcher) -> Result<()> {
         (self.started, self.next) = (Instant::now(), Instant::now() + self.period);
-        self.stage = Stage::Armed(Bird::start(launcher, &self.module)?);
+        let bird = Bird::start(launcher, &self.module)?;
+        (self.ports, self.has_ipv6) = (bird.ports, bird.ports.has_ipv6());
+        self.stage = Stage::Armed(bird);
         Ok(())
+    }
+
+    /// Where it talks to itself, if that may be in the next epoch.
+    pub fn ports(&self) -> Ports {
+        self.ports
     }
 
     /// Forgets the one that is under way: its worker is gone.
@@ -171,7 +195,12 @@ impl Canary {
 
     /// Takes an epoch. `true`: another one should be closed at once.
     pub fn observe(&mut self, snapshot: &Snapshot) -> Result<bool> {
-        match std::mem::replace(&mut self.stage, Stage::Resting) {
+        let stage = std::mem::replace(&mut self.stage, Stage::Resting);
+        if !matches!(stage, Stage::Armed(_)) {
+            // From here on they may be anybody's.
+            self.ports = Ports::default();
+        }
+        match stage {
             Stage::Resting => Ok(false),
             Stage::Armed(bird) => {
                 let tgid = bird.release()?;
@@ -204,11 +233,11 @@ impl Canary {
             .wanted
             .iter()
             .zip(counted)
-            .map(|((_, counter, done), counted)| Count {
-                counter: counter.clone(),
-                done: *done,
+            .map(|((_, deed), counted)| {
+                let done = deed.done(self.has_ipv6);
                 // Others do the same things meanwhile.
-                counted: if self.whole_system { (*counted).min(*done) } else { *counted },
+                let counted = if self.whole_system { (*counted).min(done) } else { *counted };
+                Count { counter: deed.counter.to_owned(), done, counted }
             })
             .collect();
         Some(Outcome { counts, whole_system: self.whole_system })
@@ -216,7 +245,7 @@ impl Canary {
 
     fn add(&self, snapshot: &Snapshot, tgid: u32, counted: &mut [u64]) {
         let mut add = |row: &[u64]| {
-            for (sum, (slot, ..)) in counted.iter_mut().zip(&self.wanted) {
+            for (sum, (slot, _)) in counted.iter_mut().zip(&self.wanted) {
                 *sum += row.get(*slot).copied().unwrap_or(0);
             }
         };

@@ -237,6 +237,7 @@ impl Module {
                 if is_new {
                     self.fresh = true;
                     if let Some(viewer) = &mut self.viewer {
+                        viewer.keep_together(self.canary.as_ref().map(Canary::ports).unwrap_or_default());
                         viewer.add(&snapshot.flows, snapshot.taken_at_ns);
                     }
                 }

@@ -18,6 +18,7 @@ mod tests;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 
+use shared::canary::Ports;
 use shared::config::{Config, LoadMode};
 use shared::diagnostic::Diagnostic;
 use shared::filter::{Filters, SERVICES_FILE, Services};
@@ -52,6 +53,8 @@ pub struct Viewer {
     inbound: Peers,
     filtered_outbound: Filtered,
     filtered_inbound: Filtered,
+    /// Those whose traffic has no dimension of its own.
+    canary: Ports,
     /// The charts with their dimensions, and what each shows; empty until the worker said what it counts.
     charts: Vec<Chart>,
     shows: Vec<FlowsOf>,
@@ -79,6 +82,7 @@ impl Viewer {
             inbound: Peers::new(room),
             filtered_outbound: Filtered::default(),
             filtered_inbound: Filtered::default(),
+            canary: Ports::default(),
             charts: Vec::new(),
             shows: Vec::new(),
             now_ns: 0,
@@ -93,6 +97,11 @@ impl Viewer {
         }
     }
 
+    /// From the next epoch on, traffic of a canary with these ports goes to `other`: each canary has new ones, which never come back.
+    pub fn keep_together(&mut self, canary: Ports) {
+        self.canary = canary;
+    }
+
     /// Adds the traffic of one epoch; `taken_at_ns`: when it was closed. Every epoch is added once.
     pub fn add(&mut self, flows: &[Flow], taken_at_ns: u64) {
         // A worker that is wrong about the time must not turn it back.
@@ -102,16 +111,20 @@ impl Viewer {
         }
         let (mut outbound, mut inbound) = (Vec::new(), Vec::new());
         for flow in flows.iter().filter(|flow| flow.traffic != Traffic::default()) {
+            let is_nobodys = flow.key.is_unknown();
+            let has_place = !is_nobodys && !self.canary.are_of(&flow.key);
             match flow.key.direction {
-                Direction::Inbound if flow.key.is_unknown() => self.inbound.add_to_other(&flow.traffic),
-                Direction::Inbound if self.filters.ports.allows(flow.key.port) => inbound.push(flow),
-                Direction::Inbound => self.filtered_inbound.total.add(&flow.traffic),
-                Direction::Outbound if flow.key.is_unknown() => self.outbound.add_to_other(&flow.traffic),
-                Direction::Outbound if self.allows(&flow.key) => outbound.push(flow),
-                Direction::Outbound => {
+                Direction::Inbound if !is_nobodys && !self.filters.ports.allows(flow.key.port) => {
+                    self.filtered_inbound.total.add(&flow.traffic);
+                }
+                Direction::Inbound if has_place => inbound.push(flow),
+                Direction::Inbound => self.inbound.add_to_other(&flow.traffic),
+                Direction::Outbound if !is_nobodys && !self.allows(&flow.key) => {
                     self.filtered_outbound.total.add(&flow.traffic);
                     self.outbound.leave(&flow.key);
                 }
+                Direction::Outbound if has_place => outbound.push(flow),
+                Direction::Outbound => self.outbound.add_to_other(&flow.traffic),
             }
         }
         self.outbound.add(&outbound, self.now_ns, &self.labels);

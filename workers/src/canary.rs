@@ -1,37 +1,64 @@
 //! A canary, which the launcher forks like a worker: does what `shared::canary` lists, when it is told to, and ends.
 //!
-//! Over its socket it sends its process id when it is ready, hears one byte that says go, and sends one when it is done. All by sendmsg(2) and
-//! recv(2), which no counter counts, so that between the two snapshots there is nothing but the deeds. Nothing on the host is changed: only /dev/null and /dev/zero are
-//! opened, and the name that is removed does not exist.
+//! Over its socket it says when it is ready, hears one byte that says go, and says when it is done. All by sendmsg(2) and recv(2) on a socket
+//! that no counter counts, so that between the two snapshots there is nothing but the deeds. It needs no right, and has none.
 
-use std::io;
+mod network;
+mod process;
+
 use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::{Context, Result, bail};
-use nix::libc;
+use launcher::confine;
+use network::Conversation;
 use nix::sys::socket::{MsgFlags, recv, send};
-use shared::canary::{READ_BYTES, WRITE_BYTES};
+use shared::canary::{FromCanary, Ports};
+use shared::wire;
 
-/// No file of this name: /proc takes none.
-const NO_FILE: &std::ffi::CStr = c"/proc/self/no-such-file-canary";
+/// Most characters of a reason, so that it fits into a message.
+const REASON_LENGTH: usize = 100;
 
 /// Waits for the word, does the deeds of `module`, and returns.
 pub fn run(module: &str, socket: &impl AsFd) -> Result<()> {
-    let socket = socket.as_fd().as_raw_fd();
+    let told = fly(module, socket);
+    if let Err(error) = &told {
+        let reason: String = format!("{error:#}").chars().take(REASON_LENGTH).collect();
+        // If nobody hears it, the supervisor is gone.
+        let _ = say(socket, &FromCanary::Cannot(reason));
+    }
+    told
+}
+
+fn fly(module: &str, socket: &impl AsFd) -> Result<()> {
     // The first thread makes the C library look for the number of CPUs, in files.
     std::thread::spawn(|| ()).join().ok();
     wait_until_alone();
-    send(socket, &std::process::id().to_ne_bytes(), MsgFlags::MSG_NOSIGNAL)
-        .context("cannot tell that the canary is ready")?;
+    confine::drop_privileges()?;
+    let conversations = match module {
+        "process" => Vec::new(),
+        "network_viewer" => network::prepare()?,
+        _ => bail!("module `{module}` has no canary"),
+    };
+    let ports = Ports {
+        ipv4: conversations.first().map_or(0, Conversation::port),
+        ipv6: conversations.get(1).map_or(0, Conversation::port),
+    };
+    say(socket, &FromCanary::Ready { tgid: std::process::id(), ports })?;
     let mut word = [0];
-    if recv(socket, &mut word, MsgFlags::empty()).context("cannot wait for the word")? == 0 {
+    let heard = recv(socket.as_fd().as_raw_fd(), &mut word, MsgFlags::empty());
+    if heard.context("cannot wait for the word")? == 0 {
         return Ok(()); // the supervisor is gone
     }
     match module {
-        "process" => process()?,
-        _ => bail!("module `{module}` has no canary"),
+        "process" => process::fly()?,
+        _ => conversations.iter().try_for_each(Conversation::hold)?,
     }
-    send(socket, b"d", MsgFlags::MSG_NOSIGNAL).context("cannot tell that the deeds are done")?;
+    say(socket, &FromCanary::Done)
+}
+
+fn say(socket: &impl AsFd, message: &FromCanary) -> Result<()> {
+    let bytes = wire::encode(message)?;
+    send(socket.as_fd().as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL).context("nobody hears the canary")?;
     Ok(())
 }
 
@@ -42,64 +69,5 @@ fn wait_until_alone() {
             return;
         }
         std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-}
-
-fn process() -> Result<()> {
-    let (zero, null) = (open(c"/dev/zero")?, open(c"/dev/null")?);
-    let others = [open(c"/dev/null")?, open(c"/dev/null")?];
-    for _ in 0..2 {
-        let _ = open(NO_FILE);
-    }
-    for _ in 0..3 {
-        read(zero);
-        write(null);
-    }
-    read(-1);
-    write(-1);
-    for file in [zero, null, others[0], others[1], -1] {
-        // SAFETY: closes what this function opened, and -1, which is no descriptor.
-        unsafe { libc::close(file) };
-    }
-    for _ in 0..2 {
-        // SAFETY: a NUL-terminated name that lives for ever.
-        unsafe { libc::unlink(NO_FILE.as_ptr()) };
-    }
-    child()?;
-    std::thread::spawn(|| ()).join().ok();
-    Ok(())
-}
-
-fn open(name: &std::ffi::CStr) -> io::Result<i32> {
-    // SAFETY: a NUL-terminated name that lives for ever.
-    let file = unsafe { libc::open(name.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
-    if file < 0 { Err(io::Error::last_os_error()) } else { Ok(file) }
-}
-
-fn read(file: i32) {
-    let mut bytes = [0_u8; READ_BYTES];
-    // SAFETY: the buffer is as long as is said.
-    unsafe { libc::read(file, bytes.as_mut_ptr().cast(), bytes.len()) };
-}
-
-fn write(file: i32) {
-    let bytes = [0_u8; WRITE_BYTES];
-    // SAFETY: the buffer is as long as is said.
-    unsafe { libc::write(file, bytes.as_ptr().cast(), bytes.len()) };
-}
-
-/// A process that ends at once.
-fn child() -> Result<()> {
-    // SAFETY: this process has one thread now, and the child only ends.
-    match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()).context("cannot fork"),
-        // SAFETY: ends the child without running anything of ours.
-        0 => unsafe { libc::_exit(0) },
-        child => {
-            let mut status = 0;
-            // SAFETY: `status` is writable, and the child is ours.
-            unsafe { libc::waitpid(child, &mut status, 0) };
-            Ok(())
-        }
     }
 }

@@ -100,6 +100,45 @@ fn ids(chart: &Chart) -> Vec<(&str, i32, i64)> {
     chart.dimensions.iter().map(|one| (one.id.as_str(), words(one).0, words(one).1)).collect()
 }
 
+/// It passes the filters, but its ports get no dimensions; others' traffic does, and the canary's, too, when it is over.
+#[test]
+fn traffic_of_a_canary_is_in_other() {
+    let mut viewer = viewer("resolve service names = no\nips = *", Servers::OfTheSystem);
+    let loopback = |port, direction| {
+        let mut key = FlowKey { direction, port, ..key(0) };
+        if direction == Direction::Outbound {
+            key.address[12..].copy_from_slice(&[127, 0, 0, 1]);
+        } else {
+            key.address = [0; 16];
+        }
+        flow(key, 30)
+    };
+    let epoch =
+        [40001, 40002].map(|port| [Direction::Inbound, Direction::Outbound].map(|to| loopback(port, to)));
+    viewer.keep_together(Ports { ipv4: 40001, ipv6: 0 });
+    viewer.add(epoch.as_flattened(), SECOND_NS);
+    let of_others = |charts: &[Chart]| {
+        let dimensions = charts.iter().take(5).flat_map(|chart| &chart.dimensions);
+        dimensions.filter(|one| !one.id.starts_with("other")).map(|one| one.id.clone()).collect::<Vec<_>>()
+    };
+    let charts = viewer.draw();
+    assert!(of_others(charts).iter().all(|id| id.starts_with("40002:")), "{:?}", of_others(charts));
+    let other = [("other:ALL:other_sent", -1, 30), ("other:ALL:other_recv", 1, 10)];
+    assert!(other.iter().all(|one| ids(&charts[0]).contains(one)), "{:?}", ids(&charts[0]));
+    let other = [("other:ALL_sent", -1, 30), ("other:ALL_recv", 1, 10)];
+    assert!(other.iter().all(|one| ids(&charts[3]).contains(one)), "{:?}", ids(&charts[3]));
+    viewer.keep_together(Ports::default());
+    viewer.add(epoch.as_flattened(), 2 * SECOND_NS);
+    assert!(of_others(viewer.draw()).iter().any(|id| id.starts_with("40001:")));
+    // What the filters leave out stays so.
+    let mut strict = self::viewer("ports = !40001 *\nips = *", Servers::OfTheSystem);
+    strict.keep_together(Ports { ipv4: 40001, ipv6: 0 });
+    strict.add(epoch[0].as_slice(), SECOND_NS);
+    let charts = strict.draw();
+    assert!(of_others(charts).is_empty() && ids(&charts[0])[0].2 == 0 && ids(&charts[3])[0].2 == 0);
+    assert_eq!(ids(&charts[5]).iter().map(|one| one.2).sum::<i64>(), 2 * (30 + 10));
+}
+
 #[test]
 fn the_charts_of_the_reference_with_other_from_the_start() {
     let mut viewer = viewer("resolve service names = no", Servers::OfTheSystem);
