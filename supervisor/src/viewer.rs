@@ -156,7 +156,12 @@ impl Viewer {
     pub fn draw(&mut self) -> &[Chart] {
         if let Some(names) = &mut self.names {
             names.take_answers(self.now_ns);
-            self.outbound.rename(&self.labels, |key| names.name(address(key)));
+            let hosts = &self.filters.hosts;
+            if self.names_decide {
+                self.outbound.leave_where(|key| !hosts.allows(names.name(address(key))));
+            }
+            let shown = |key: &FlowKey| names.name(address(key)).filter(|name| hosts.allows(Some(name)));
+            self.outbound.rename(&self.labels, shown);
         }
         for (chart, shows) in self.charts.iter_mut().zip(&self.shows) {
             let peers = match shows.direction {

@@ -163,6 +163,11 @@ impl Peers {
         }
     }
 
+    /// The same for all of whom this is true.
+    pub fn leave_where(&mut self, is_out: impl Fn(&FlowKey) -> bool) {
+        self.shown.iter_mut().filter(|peer| is_out(&peer.key)).for_each(|peer| peer.leaving = true);
+    }
+
     fn dismiss_leaving(&mut self, now_ns: u64) {
         let leaving: Vec<FlowKey> =
             self.shown.iter().filter(|peer| peer.leaving && peer.is_drawn()).map(|peer| peer.key).collect();
