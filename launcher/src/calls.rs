@@ -50,13 +50,15 @@ pub const WORKER: &[Group] = &[
             libc::SYS_recvmsg,
             libc::SYS_sendmsg,
             libc::SYS_close,
-            libc::SYS_brk,
             libc::SYS_munmap,
             libc::SYS_sigaltstack,
             libc::SYS_exit_group,
         ],
     },
-    Group { seldom: Some("more memory than before, or less"), calls: &[libc::SYS_mremap, libc::SYS_madvise] },
+    Group {
+        seldom: Some("more memory than before, or less"),
+        calls: &[libc::SYS_brk, libc::SYS_mremap, libc::SYS_madvise],
+    },
     Group {
         seldom: Some("waiting, where an order is not there yet or a lock is held"),
         calls: &[

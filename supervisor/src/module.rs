@@ -128,7 +128,7 @@ impl Module {
         groups.iter().for_each(|group| self.totals.expect_group(group.index()));
     }
 
-    /// Another time between two canaries than an hour.
+    /// Another time between two canaries than an hour; zero: none at all.
     pub fn repeat_canary(&mut self, period: Duration) {
         self.canary_period = period;
     }
@@ -309,7 +309,8 @@ impl Module {
             }
         }
         let (mode, apps) = (self.order.load_mode, self.order.apps);
-        self.canary = Some(Canary::new(&self.table, plan, mode, apps, self.canary_period));
+        let period = self.canary_period;
+        self.canary = (!period.is_zero()).then(|| Canary::new(&self.table, plan, mode, apps, period));
         // At once, so that its deeds are behind us when the first interval begins.
         self.collect(0, launcher);
     }

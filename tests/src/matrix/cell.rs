@@ -67,10 +67,12 @@ impl Cell {
         setup
     }
 
-    /// The same with the network viewer, which shows all peers and ports under their numbers.
+    /// The same with the network viewer, which shows all peers and ports under their numbers. Without canaries: all plugins count those of the
+    /// others.
     pub fn network_setup(&self, apps_groups: &str) -> Setup {
         let conf = only_network(&self.global(), SHOW_ALL);
-        Setup { ebpf_conf: Some(conf), ..Setup::new(self.mode, apps_groups) }
+        let args = ["1", "--canary-every", "0"].map(str::to_owned).to_vec();
+        Setup { ebpf_conf: Some(conf), args, ..Setup::new(self.mode, apps_groups) }
     }
 
     /// Lines of `[global]`.
