@@ -12,7 +12,7 @@ use shared::config::Overrides;
 #[command(name = "ebpf.plugin", version, disable_version_flag = true)]
 pub struct Cli {
     /// Seconds between two samples, as the agent passes it
-    #[arg(value_name = "UPDATE_EVERY", value_parser = clap::value_parser!(u32).range(0..=86400))]
+    #[arg(value_name = "UPDATE_EVERY", value_parser = clap::value_parser!(u32).range(1..=86400))]
     pub update_every: Option<u32>,
 
     /// End after this many intervals
@@ -40,7 +40,7 @@ pub struct Cli {
     pub functions: Option<PathBuf>,
 
     /// Seconds between two canaries instead of 3600, or 0 for none; for tests
-    #[arg(long, value_name = "SECONDS", hide = true, value_parser = clap::value_parser!(u32).range(1..=86400))]
+    #[arg(long, value_name = "SECONDS", hide = true, value_parser = clap::value_parser!(u32).range(0..=86400))]
     pub canary_every: Option<u32>,
 
     /// One interval for people to read, then end
