@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, sleep, spawn};
@@ -17,6 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::model::Output;
+use crate::network::namespace::command;
 use crate::protocol::{Parser, Violation};
 use crate::system::{program_directory, wait_until};
 
@@ -134,17 +135,7 @@ impl Plugin {
             fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
             write_file(&path, text)?;
         }
-        let supervisor = programs.join("supervisor");
-        let mut command = match &setup.namespace {
-            Some(namespace) => {
-                // It becomes the program that it starts.
-                let mut command = Command::new("/usr/sbin/ip");
-                command.args(["netns", "exec", namespace]).arg(supervisor);
-                command
-            }
-            None => Command::new(supervisor),
-        };
-        let mut child = command
+        let mut child = command(setup.namespace.as_deref(), &programs.join("supervisor"))
             .args(&setup.args)
             .current_dir(&user)
             .env_clear()

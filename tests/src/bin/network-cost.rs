@@ -11,7 +11,7 @@ use tests::network::pair::{Pair, Place, groups, names};
 use tests::plugin::{Plugin, SHOW_ALL, Setup, only_network};
 use tests::system::{alone, children};
 
-/// Name of the load, its words in `load/words.md`'s sense, and how many times the operation is done.
+/// Name of the load, its words as `load/netload.c` knows them, and how many times the operation is done.
 const LOADS: [(&str, &str, u64); 2] = [
     ("100,000 connections to one server, 3 bytes each", "short=100000:3:4", 100_000),
     ("20,000 peers, 5 datagrams to each", "udp_peers=20000:5:4", 100_000),

@@ -43,7 +43,7 @@ Without BTF the plugin therefore takes results from `sys_exit` unless `ebpf co-r
 faked release or replaced hooks also that what they are about holds.
 
 Parts named `network` are about the network viewer, beside known traffic over TCP and UDP, IPv4 and IPv6: all ways of counting
-at once, since the plugins themselves have none. `tcp_retransmit` is compared with the kernel's own count (`RetransSegs`).
+at once, since the plugins themselves have none (they fly no canaries there). `tcp_retransmit` is compared with the kernel's own count (`RetransSegs`).
 `flows`: bytes and packets of each peer and of each port are as done, and add up to the system's bytes.
 ";
 

@@ -107,8 +107,8 @@ impl NameServer {
             let [a, b, c, d] = address.octets();
             format!("--ptr-record={d}.{c}.{b}.{a}.in-addr.arpa,{name}")
         });
-        let server = Command::new("ip")
-            .args(["netns", "exec", namespace, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null"])
+        let server = command(Some(namespace), Path::new("dnsmasq"))
+            .args(["--keep-in-foreground", "--conf-file=/dev/null"])
             .args(["--pid-file", "--user=root", "--no-resolv", "--no-hosts", "--local=/arpa/"])
             .args(["--bind-interfaces", "--listen-address=127.0.0.1"])
             .args(pointers)
@@ -127,6 +127,15 @@ impl Drop for NameServer {
         // Unless somebody else's files are there.
         let _ = self.files.parent().map(fs::remove_dir);
     }
+}
+
+/// A command for `program`, in a namespace as `ip netns` names it, or where the caller is.
+pub fn command(namespace: Option<&str>, program: &Path) -> Command {
+    let Some(namespace) = namespace else { return Command::new(program) };
+    // It becomes the program that it starts.
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", namespace]).arg(program);
+    command
 }
 
 /// Runs `ip` with these words; returns what it printed.

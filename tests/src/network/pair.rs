@@ -4,11 +4,12 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
 use super::done::{Done, parse};
+use super::namespace::command;
 
 /// The load as `build.rs` made it; carried along, because a guest has no build directory.
 const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/netload"));
@@ -144,15 +145,7 @@ impl Role {
         place: &Place,
         words: &str,
     ) -> Result<Role> {
-        let mut command = match namespace {
-            Some(namespace) => {
-                let mut command = Command::new("ip");
-                command.args(["netns", "exec", namespace]).arg(program);
-                command
-            }
-            None => Command::new(program),
-        };
-        let mut child = command
+        let mut child = command(namespace, program)
             .arg(role)
             .arg(control)
             .args([&place.ipv4, &place.ipv6, &place.port.to_string()])
