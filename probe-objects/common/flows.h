@@ -7,7 +7,7 @@
  *
  * Direction: of TCP, who sent the SYN; of sockets that are older than the programs, or that the table of sockets has forgotten, whether somebody
  * listens on the local port. Of UDP: a socket that was bound to a port and is not connected serves; every other one is a client, of the peer that
- * it is connected to or that each datagram is sent to. What such a client receives without being connected is its last destination's.
+ * it is connected to, or that each datagram goes to or comes from. Of a datagram whose sender the program does not ask for, its last destination.
  */
 #ifndef FLOWS_H
 #define FLOWS_H
@@ -104,8 +104,12 @@ DEFINE_MAP(sockets, BPF_MAP_TYPE_LRU_HASH, __u64, struct socket_state, 32768, 0)
 enum { PORTS = 65536 };
 DEFINE_MAP(listening, BPF_MAP_TYPE_ARRAY, __u32, __u32, PROTOCOLS * PORTS, 0);
 
-/* Key: thread. Value: where the datagram that it is sending goes to. 96 B each, 393 kB; the least recently used go. */
-DEFINE_MAP(destinations, BPF_MAP_TYPE_LRU_HASH, __u64, struct peer, 4096, 0);
+/*
+ * Key: thread, and RECEIVED where it receives. Value: where the datagram that it is sending goes to, or where the one that it receives came from;
+ * port 0 where that is not asked for. 96 B each, 393 kB; the least recently used go.
+ */
+enum : __u64 { RECEIVED = 1ULL << 63 };
+DEFINE_MAP(datagram_peers, BPF_MAP_TYPE_LRU_HASH, __u64, struct peer, 4096, 0);
 
 #if TYPED
 /* Whether flows are counted; set by the loader. */
@@ -138,6 +142,27 @@ static __always_inline void set_ipv4(struct peer *peer, __u32 address)
 	peer->address[1] = 0;
 	peer->address[2] = __builtin_bswap32(0xffff);
 	peer->address[3] = address;
+}
+
+/* A struct sockaddr_in or sockaddr_in6 (include/uapi/linux/in.h, in6.h). */
+struct socket_address {
+	__u16 family;
+	__u16 port; /* network order */
+	__u32 ipv4; /* AF_INET6: flow label */
+	__u32 ipv6[4];
+};
+
+static __always_inline void set_address(struct peer *peer, const struct socket_address *address)
+{
+	peer->port = __builtin_bswap16(address->port);
+	if (address->family == AF_INET) {
+		set_ipv4(peer, address->ipv4);
+		return;
+	}
+	peer->address[0] = address->ipv6[0];
+	peer->address[1] = address->ipv6[1];
+	peer->address[2] = address->ipv6[2];
+	peer->address[3] = address->ipv6[3];
 }
 
 static __always_inline int is_ipv4(const struct peer *peer)
@@ -303,17 +328,34 @@ static __always_inline __u32 direction_of(const struct ends *ends, const struct 
 	return state ? state->direction : OUTBOUND;
 }
 
+/* `flow`: NULL where there is no room for it. */
+static __always_inline void count_in_flow(struct flow *flow, __u64 bytes, __u64 packets, int is_received)
+{
+	if (!flow)
+		return;
+	if (is_received) {
+		__sync_fetch_and_add(&flow->received_bytes, bytes);
+		__sync_fetch_and_add(&flow->received_packets, packets);
+	} else {
+		__sync_fetch_and_add(&flow->sent_bytes, bytes);
+		__sync_fetch_and_add(&flow->sent_packets, packets);
+	}
+}
+
+#include "kept_datagrams.h"
+
 /* Whom an unconnected client sends to, or hears from. */
 static __always_inline void find_udp_peer(struct peer *peer, struct socket_state *state, int is_received)
 {
-	__u64 thread = bpf_get_current_pid_tgid();
-	struct peer *known;
+	__u64 key = bpf_get_current_pid_tgid() | (is_received ? RECEIVED : 0);
+	struct peer *known = bpf_map_lookup_elem(&datagram_peers, &key);
 	if (is_received) {
-		if (state)
+		if (known && known->port)
+			*peer = *known;
+		else if (state)
 			*peer = state->peer;
 		return;
 	}
-	known = bpf_map_lookup_elem(&destinations, &thread);
 	if (!known)
 		return;
 	*peer = *known;
@@ -328,21 +370,14 @@ static __always_inline void count_flow(struct ends *ends, const struct row *row,
 	int is_plain = ends->protocol == UDP && (ends->is_connected || ends->is_bound);
 	struct socket_state *state = is_plain ? NULL : state_of(ends);
 	__u32 direction = direction_of(ends, state);
-	struct flow *flow;
 	if (state && ends->protocol == TCP)
 		note_user(&state->user, row);
-	if (ends->protocol == UDP && direction == OUTBOUND && !ends->is_connected)
+	if (ends->protocol == UDP && direction == OUTBOUND && !ends->is_connected) {
 		find_udp_peer(&ends->peer, state, is_received);
-	flow = flow_of(direction, ends->protocol, &ends->peer, ends->local_port);
-	if (!flow)
-		return;
-	if (is_received) {
-		__sync_fetch_and_add(&flow->received_bytes, bytes);
-		__sync_fetch_and_add(&flow->received_packets, packets);
-	} else {
-		__sync_fetch_and_add(&flow->sent_bytes, bytes);
-		__sync_fetch_and_add(&flow->sent_packets, packets);
+		if (keep_datagram(&ends->peer, bytes, is_received))
+			return;
 	}
+	count_in_flow(flow_of(direction, ends->protocol, &ends->peer, ends->local_port), bytes, packets, is_received);
 }
 
 #endif

@@ -34,9 +34,12 @@ struct task_struct {
 
 struct pt_regs {
 	unsigned long bx;
-	unsigned long dx;
+	unsigned long r9;
+	unsigned long r8;
 	unsigned long ax;
 	unsigned long cx;
+	unsigned long dx;
+	unsigned long si;
 	unsigned long di;
 	unsigned long orig_ax;
 	unsigned long ip;
@@ -72,6 +75,10 @@ struct sock {
 
 struct socket {
 	struct sock *sk;
+};
+
+struct msghdr {
+	void *msg_name; /* an address in kernel memory */
 };
 
 struct sk_buff {

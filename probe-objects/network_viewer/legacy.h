@@ -14,16 +14,10 @@ struct message_head {
 	__u32 name_length;
 };
 
-struct kernel_sockaddr {
-	__u16 family;
-	__u16 port;
-	__u32 ipv4;
-	__u32 ipv6[4];
-};
-
 /* A call of a thread, from the entry of a function to its return. */
 struct call {
 	__u64 sk;
+	__u64 message; /* that is received into */
 	__u32 family;
 	__u32 look;    /* nothing is taken out of the socket */
 	__u64 counted; /* of what tcp_cleanup_rbuf tells, bytes that are counted already */
@@ -151,27 +145,27 @@ SEC("kretprobe") int kretprobe_udp_send_udpv6_sendmsg(struct kprobe_regs *ctx)
 	return leave_send(ctx, UDP, SLOT_udp_send_error);
 }
 
-/* (socket, message, size): the message's address is in kernel memory already. */
+/* The address of a message, which is in kernel memory; 0 if it has none. */
+static __always_inline int read_message_address(struct peer *peer, __u64 message)
+{
+	struct message_head head = {};
+	struct socket_address address = {};
+	clear_peer(peer);
+	if (bpf_probe_read(&head, sizeof(head), (void *)message) || !head.name)
+		return 0;
+	if (bpf_probe_read(&address, sizeof(address), (void *)head.name))
+		return 0;
+	set_address(peer, &address);
+	return 1;
+}
+
+/* (socket, message, size) */
 SEC("kprobe") int kprobe_udp_peer(struct kprobe_regs *ctx)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
-	struct message_head message = {};
-	struct kernel_sockaddr address = {};
 	struct peer peer;
-	if (bpf_probe_read(&message, sizeof(message), (void *)ctx->si) || !message.name)
-		return 0;
-	if (bpf_probe_read(&address, sizeof(address), (void *)message.name))
-		return 0;
-	peer.port = __builtin_bswap16(address.port);
-	if (address.family == AF_INET) {
-		set_ipv4(&peer, address.ipv4);
-	} else {
-		peer.address[0] = address.ipv6[0];
-		peer.address[1] = address.ipv6[1];
-		peer.address[2] = address.ipv6[2];
-		peer.address[3] = address.ipv6[3];
-	}
-	bpf_map_update_elem(&destinations, &thread, &peer, 0);
+	if (read_message_address(&peer, ctx->si))
+		bpf_map_update_elem(&datagram_peers, &thread, &peer, 0);
 	return 0;
 }
 
@@ -181,7 +175,7 @@ SEC("kprobe") int kprobe_udp_peer(struct kprobe_regs *ctx)
 SEC("kprobe") int kprobe_receive_flags(struct kprobe_regs *ctx)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
-	struct call call = { .look = is_look(ctx->cx) };
+	struct call call = { .message = ctx->si, .look = is_look(ctx->cx) };
 	bpf_map_update_elem(&receives, &thread, &call, 0);
 	return 0;
 }
@@ -221,11 +215,20 @@ SEC("kprobe") int kprobe_udp_receive(struct kprobe_regs *ctx)
 	return count_slot(SLOT_udp_receive);
 }
 
-/* (socket, datagram, length): of a look the length is below zero. */
+/* (socket, datagram, length): of a look the length is below zero. The message has its sender already, if the program asks for it. */
 SEC("kprobe") int kprobe_udp_taken(struct kprobe_regs *ctx)
 {
+	__u64 thread = bpf_get_current_pid_tgid(), key = thread | RECEIVED;
+	struct call *call = bpf_map_lookup_elem(&receives, &thread);
 	long length = (__s32)ctx->dx;
-	return length < 0 ? 0 : count_moved(ctx->di, UDP, length, 1, 1);
+	struct peer peer;
+	if (length < 0)
+		return 0;
+	if (COUNT_FLOWS && call) {
+		read_message_address(&peer, call->message);
+		bpf_map_update_elem(&datagram_peers, &key, &peer, 0);
+	}
+	return count_moved(ctx->di, UDP, length, 1, 1);
 }
 
 #if RETURN

@@ -192,16 +192,10 @@ impl Kernel {
 /// Tracepoints that are used without BTF only, by event.
 const ONLY_LEGACY: [(&str, &str); 1] = [("exec", "sched/sched_process_exec")];
 
-/// Events whose tracepoints have programs with BTF only.
-const ONLY_TYPED: [&str; 1] = ["udp_peer"];
-
 /// Whether the objects of a flavour have a program for an event's tracepoint; a test holds this against the objects.
 pub fn has_program(event: &Event, tracepoint: &str, flavour: Flavour) -> bool {
     if ONLY_LEGACY.contains(&(event.name.as_str(), tracepoint)) {
         return flavour == Flavour::Legacy;
-    }
-    if ONLY_TYPED.contains(&event.name.as_str()) {
-        return flavour != Flavour::Legacy;
     }
     // What is safe from preemption, and what needs compare-and-swap, is compiled for `rows` objects only.
     let mut hooks = event.hooks.iter().filter(|hook| hook.tracepoint.0.iter().any(|name| name == tracepoint));

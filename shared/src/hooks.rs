@@ -122,7 +122,7 @@ pub fn is_wanted(event: &Event, order: &StartOrder, flavour: Flavour) -> bool {
     event.mode.exists_in(order.load_mode)
         && (order.command_lines || !event.command_lines)
         && (order.flows || !event.flows)
-        && (flavour == Flavour::Legacy || !event.legacy)
+        && !(if flavour == Flavour::Legacy { event.typed } else { event.legacy })
 }
 
 /// The functions of a kernel that a hook's names stand for; empty when it has none of them.

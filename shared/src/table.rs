@@ -88,6 +88,9 @@ pub struct Event {
     /// Only in objects without BTF.
     #[serde(default)]
     pub legacy: bool,
+    /// Only in objects with BTF.
+    #[serde(default)]
+    pub typed: bool,
     /// What is added up; may be empty for a hook that only tells who is who.
     #[serde(rename = "counter", default)]
     pub counters: Vec<Counter>,

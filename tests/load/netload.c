@@ -25,7 +25,7 @@ struct operation {
 static const struct operation operations[] = {
 	OP(stream), OP(nonblocking), OP(sendfile), OP(threads), OP(short), OP(many), OP(half_closed), OP(reset), OP(refused),
 	OP(unconnected), OP(looks), OP(unaccepted), OP(handed_over), OP(inherited), OP(reused), OP(fast_open), OP(dropped_syn),
-	OP(udp_connected), OP(udp_unconnected), OP(udp_mixed), OP(udp_clients), OP(udp_peers), OP(udp_empty), OP(udp_looks),
+	OP(udp_connected), OP(udp_unconnected), OP(udp_mixed), OP(udp_answers), OP(udp_clients), OP(udp_peers), OP(udp_empty), OP(udp_looks),
 	OP(udp_refused), OP(udp_bound_client), OP(udp_handed_over), OP(noise), OP(udp_lite),
 };
 #undef OP
@@ -68,7 +68,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	alarm(90); // whatever hangs
+	alarm(240); // whatever hangs
 	setrlimit(RLIMIT_NOFILE, &files);
 	make_tally();
 	is_server = strcmp(argv[1], "server") == 0;

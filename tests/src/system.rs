@@ -40,7 +40,7 @@ pub fn program_directory() -> Result<PathBuf> {
     Ok(directory.canonicalize()?)
 }
 
-/// Held by a test while it may be the only one that attaches eBPF or counts what is left.
+/// Held by a test while it may be the only one that attaches eBPF: it counts what is left, measures time, or has ports that others would disturb.
 pub struct Alone {
     _lock: File,
 }
@@ -53,16 +53,18 @@ pub fn alone() -> Result<Alone> {
     Ok(Alone { _lock: lock })
 }
 
-/// Held by a test that keeps this machine busy with virtual machines: others like it may run beside it, but nobody who must be alone.
-pub struct Busy {
+/// Held by a test that looks at nothing but what it has started, here or in a virtual machine: others like it may run beside it, but nobody who
+/// must be alone.
+pub struct Beside {
     _lock: File,
 }
 
-/// Waits until nobody has to be alone.
-pub fn busy() -> Result<Busy> {
+/// Waits until nobody has to be alone. Fails when not root: eBPF needs it.
+pub fn beside() -> Result<Beside> {
+    ensure!(nix::unistd::geteuid().is_root(), "this test attaches eBPF programs: run it as root");
     let lock = lock_file()?;
     lock.lock_shared().context("cannot share the machine")?;
-    Ok(Busy { _lock: lock })
+    Ok(Beside { _lock: lock })
 }
 
 /// How many virtual machines such a test may use at a time, as the variable that the tools understand: two CPUs are expected. `cargo nextest`

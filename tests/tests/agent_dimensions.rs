@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use tests::agent::{Agent, complaints};
-use tests::system::alone;
+use tests::system::beside;
 
 const CHART: &str = "ebpf.peers";
 const LIMIT: Duration = Duration::from_secs(40);
@@ -45,7 +45,7 @@ done
 
 #[test]
 fn a_real_agent_takes_names_that_change_and_dimensions_that_come_back() {
-    let _alone = alone().unwrap();
+    let _beside = beside().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let plugin = directory.path().join("plugin");
     fs::write(&plugin, PLUGIN).unwrap();

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use tests::agent::{Agent, complaints};
-use tests::system::alone;
+use tests::system::beside;
 
 /// Announces `known` with zero, then bursts of 211; later a new dimension: announced with zero, and not.
 const FAKE_PLUGIN: &str = r#"#!/bin/bash
@@ -27,7 +27,7 @@ done
 
 #[test]
 fn the_sum_of_the_seconds_is_the_number_of_events() {
-    let _alone = alone().unwrap();
+    let _beside = beside().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let plugin = directory.path().join("fake");
     fs::write(&plugin, FAKE_PLUGIN).unwrap();
@@ -50,7 +50,7 @@ fn the_sum_of_the_seconds_is_the_number_of_events() {
 /// A line that breaks the protocol must be found in the log, or the test of a quiet log would test nothing.
 #[test]
 fn complaints_are_found() {
-    let _alone = alone().unwrap();
+    let _beside = beside().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let plugin = directory.path().join("fake");
     fs::write(&plugin, "#!/bin/bash\necho 'BEGIN ebpf.unknown'\nsleep 600\n").unwrap();

@@ -42,7 +42,7 @@ fn chaos(setup: &Setup, kills: u64, apps: bool) {
 
 #[test]
 fn workers_end_in_every_way() {
-    chaos(&Setup::new("return", &chaos::groups()), 60, true);
+    chaos(&Setup::new("return", &chaos::groups()), 40, true);
 }
 
 /// Objects without BTF keep their rows in the hash, and attach other programs.

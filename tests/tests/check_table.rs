@@ -12,7 +12,7 @@ use nix::sys::time::TimeValLike;
 use tests::system::{alone, program_directory};
 
 fn table(kernels: &[&str]) {
-    let _busy = (kernels != ["host"]).then(|| tests::system::busy().unwrap());
+    let _beside = (kernels != ["host"]).then(|| tests::system::beside().unwrap());
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let output = Command::new(workspace.join("tools/check-table"))
         .arg("--quick")

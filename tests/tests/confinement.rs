@@ -12,7 +12,7 @@ use launcher::calls;
 use nix::libc;
 use tests::inject::{Held, Outcome};
 use tests::plugin::{Plugin, Setup};
-use tests::system::{alone, children, program_directory, wait_until, workers};
+use tests::system::{beside, children, program_directory, wait_until, workers};
 
 /// A user of no rights, as the agent's is.
 const AGENT: u32 = 65534;
@@ -32,7 +32,7 @@ fn no_capabilities(pid: u32) {
 
 #[test]
 fn every_process_has_given_up_what_it_does_not_need() {
-    let _alone = alone().unwrap();
+    let _beside = beside().unwrap();
     let mut plugin = Plugin::start_and_wait(&Setup::new("return", "")).unwrap();
     plugin.wait_ticks(1).unwrap();
     let (launchers, workers) = (children(plugin.pid()).unwrap(), workers(plugin.pid()).unwrap());
@@ -147,7 +147,7 @@ fn ends_copies(held: &mut Held, who: &str, calls: &[i64]) {
 /// The calls are made inside of the real processes while they count, not by a program that says that it is confined alike.
 #[test]
 fn forbidden_calls_are_refused_in_the_supervisor_and_in_the_launcher() {
-    let _alone = alone().unwrap();
+    let _beside = beside().unwrap();
     let mut plugin = Plugin::start_and_wait(&Setup::new("return", "")).unwrap();
     let mut held = Held::new(plugin.pid()).unwrap();
     // It is this process that calls, and what it may do, it can.
@@ -193,7 +193,7 @@ fn forbidden_calls_are_refused_in_the_supervisor_and_in_the_launcher() {
 /// What ends a worker ends it for good: the next one takes its place.
 #[test]
 fn forbidden_calls_are_refused_in_a_worker_that_counts() {
-    let _alone = alone().unwrap();
+    let _beside = beside().unwrap();
     let mut plugin = Plugin::start_and_wait(&Setup::new("return", "")).unwrap();
     plugin.wait_ticks(1).unwrap();
     let mut held = Held::new(workers(plugin.pid()).unwrap()[0]).unwrap();
@@ -275,7 +275,7 @@ fn counts_by(directory: &Path, command: &[&str]) {
 
 #[test]
 fn set_uid_root_started_by_the_agents_user() {
-    let _alone = alone().unwrap();
+    let _beside = beside().unwrap();
     let directory = tempfile::tempdir().unwrap();
     install(directory.path(), 0o4750);
     let (uid, gid) = (format!("--reuid={AGENT}"), format!("--regid={AGENT}"));
@@ -284,7 +284,7 @@ fn set_uid_root_started_by_the_agents_user() {
 
 #[test]
 fn file_capabilities_started_by_the_agents_user() {
-    let _alone = alone().unwrap();
+    let _beside = beside().unwrap();
     let directory = tempfile::tempdir().unwrap();
     install(directory.path(), 0o750);
     // The kernel refuses to execute a file that wants more than the bounding set allows, which in a container may lack some.
@@ -309,7 +309,7 @@ fn file_capabilities_started_by_the_agents_user() {
 /// The bounding set of the agent's stock unit (netdata.service): CAP_SYS_ADMIN has to do for CAP_BPF and CAP_PERFMON.
 #[test]
 fn bounding_set_of_the_stock_unit() {
-    let _alone = alone().unwrap();
+    let _beside = beside().unwrap();
     let directory = tempfile::tempdir().unwrap();
     install(directory.path(), 0o4750);
     let bounding = "--bounding-set=-all,+dac_override,+dac_read_search,+fowner,+setpcap,+sys_admin,+sys_ptrace,\
@@ -321,7 +321,7 @@ fn bounding_set_of_the_stock_unit() {
 /// As in a container that runs as root with the capabilities that it needs and no others.
 #[test]
 fn root_with_few_capabilities() {
-    let _alone = alone().unwrap();
+    let _beside = beside().unwrap();
     let directory = tempfile::tempdir().unwrap();
     install(directory.path(), 0o750);
     let bounding = "--bounding-set=-all,+bpf,+perfmon,+sys_admin,+sys_resource,+dac_read_search,+setgid";
@@ -332,7 +332,7 @@ fn root_with_few_capabilities() {
 /// own, processes among them, and /sys read-only.
 #[test]
 fn root_in_a_container() {
-    let _alone = alone().unwrap();
+    let _beside = beside().unwrap();
     let directory = tempfile::tempdir().unwrap();
     install(directory.path(), 0o750);
     let namespaces =

@@ -10,7 +10,7 @@ use std::process::Command;
 
 /// Runs one kernel's part of the matrix: its cells, and its boots under lockdown.
 fn matrix(kernel: &str) {
-    let _busy = (kernel != "host").then(|| tests::system::busy().unwrap());
+    let _beside = (kernel != "host").then(|| tests::system::beside().unwrap());
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let output = Command::new(workspace.join("tools/matrix"))
         .args(["--kernel", kernel])

@@ -35,7 +35,7 @@ fn faults(finished: &Finished, mode: &str, with_apps: bool, done: &[(&str, &Both
         all += &both.sum();
     }
     faults.extend(system_differences(output, &all, return_mode, true));
-    faults.extend(flows::differences(output, &all, Booked::MixedUnknown, |port| port.to_string()));
+    faults.extend(flows::differences(output, &all, Booked::All, |port| port.to_string()));
     faults.extend(flows::sum_differences(output));
     if with_apps {
         faults.extend(sum_differences(output));

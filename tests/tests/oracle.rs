@@ -10,7 +10,7 @@ use tests::compare::COUNTERS;
 use tests::effects::Expected;
 use tests::oracle::perf_stat;
 use tests::plugin::{Plugin, Setup};
-use tests::system::alone;
+use tests::system::beside;
 
 /// What perf's tracepoints do not see.
 const UNSEEN: [&str; 6] =
@@ -46,7 +46,7 @@ fn link_program(directory: &Path, program: &str, name: &str) -> String {
 
 #[test]
 fn tar_of_the_documentation() {
-    let _alone = alone().unwrap();
+    let _beside = beside().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let tar = link_program(directory.path(), "/bin/tar", "ebpft_tar");
     let counted =
@@ -56,7 +56,7 @@ fn tar_of_the_documentation() {
 
 #[test]
 fn find_through_the_system() {
-    let _alone = alone().unwrap();
+    let _beside = beside().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let find = link_program(directory.path(), "/usr/bin/find", "ebpft_find");
     let out = "/usr/share";
@@ -68,7 +68,7 @@ fn find_through_the_system() {
 /// A shell that starts several hundred short programs: forks, execs, exits, failed opens, deleted files.
 #[test]
 fn a_shell_script_with_its_children() {
-    let _alone = alone().unwrap();
+    let _beside = beside().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let shell = link_program(directory.path(), "/bin/bash", "ebpft_sh");
     let script =
@@ -80,7 +80,7 @@ fn a_shell_script_with_its_children() {
 /// A compiler: its children have children, and each level inherits the group of the one above.
 #[test]
 fn a_compiler_with_its_grandchildren() {
-    let _alone = alone().unwrap();
+    let _beside = beside().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let compiler = link_program(directory.path(), "/usr/bin/gcc", "ebpft_gcc");
     fs::write(

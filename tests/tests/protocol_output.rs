@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::thread;
+
 use tests::compare::chart_differences;
 use tests::load::Load;
 use tests::plugin::{Finished, Plugin, Setup, only_process};
 use tests::protocol::parse;
-use tests::system::alone;
+use tests::system::beside;
 
 /// Chart, units, family, type, priority, only in return mode: `reference/charts.md` sections 2 and 4, with the
 /// units and families of later agents where the table says so.
@@ -50,7 +52,7 @@ fn run(setup: &Setup, script: &str) -> Finished {
 #[test]
 fn charts_are_as_documented() {
     for mode in ["entry", "return"] {
-        let _alone = alone().unwrap();
+        let _beside = beside().unwrap();
         let finished = run(&Setup::new(mode, "load: ebpft_proto\n"), "open=5 write=7:10 fork=2");
         let return_mode = mode == "return";
         let missing = chart_differences(&finished.output, return_mode, true);
@@ -75,7 +77,7 @@ fn charts_are_as_documented() {
 
 #[test]
 fn signs_and_derived_values() {
-    let _alone = alone().unwrap();
+    let _beside = beside().unwrap();
     let output =
         run(&Setup::new("return", "load: ebpft_proto\n"), "write=100:1000 read=10:10 fork=20").output;
     assert!(output.total("ebpf.io_bytes", "vfs_write") <= -100_000, "written bytes are shown below zero");
@@ -105,7 +107,7 @@ fn signs_and_derived_values() {
 /// Groups and process names that would break a line.
 #[test]
 fn hostile_names_do_not_break_the_protocol() {
-    let _alone = alone().unwrap();
+    let _beside = beside().unwrap();
     let mut groups = String::from("load: ebpft_proto\n'two words': ebpft_2\nit's: ebpft_3\na=b: ebpft_4\n");
     groups.push_str(
         "# comment\n\u{e9}t\u{e9}: ebpft_5\nend\\: ebpft_6\n\"dou ble\": ebpft_7\nx\u{1}y: ebpft_8\n",
@@ -136,7 +138,7 @@ fn hostile_names_do_not_break_the_protocol() {
 /// Configuration that a person got wrong: clear log, defaults, no silent wrong number.
 #[test]
 fn bad_configuration_does_not_stop_the_plugin() {
-    let _alone = alone().unwrap();
+    let _beside = beside().unwrap();
     let huge = format!("[global]\n{}\n", "x = y\n".repeat(20_000));
     let texts = [
         ("missing", None),
@@ -147,28 +149,27 @@ fn bad_configuration_does_not_stop_the_plugin() {
         ("value", Some(only_process("ebpf load mode = sideways\n    disable apps = maybe"))),
         ("twice", Some(only_process("ebpf load mode = return\n    ebpf load mode = entry"))),
     ];
-    for (what, ebpf_conf) in texts {
-        for apps_groups in [None, Some("load: ebpft_proto\n".to_owned())] {
-            let setup = Setup { ebpf_conf: ebpf_conf.clone(), apps_groups, ..Setup::new("entry", "") };
-            let mut plugin =
-                Plugin::start_and_wait(&setup).unwrap_or_else(|error| panic!("{what}: {error:?}"));
-            plugin.wait_ticks(1).unwrap();
-            let finished = plugin.stop().unwrap();
-            assert_eq!(finished.status.code(), Some(0), "{what}: {}", finished.stderr);
-            let warned = finished.stderr.contains("ebpf.conf");
-            assert!(
-                warned || ["missing", "empty"].contains(&what),
-                "{what}: no warning in\n{}",
-                finished.stderr
-            );
-        }
+    let runs = |what, ebpf_conf: &Option<String>, apps_groups| {
+        let setup = Setup { ebpf_conf: ebpf_conf.clone(), apps_groups, ..Setup::new("entry", "") };
+        let mut plugin = Plugin::start_and_wait(&setup).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        plugin.wait_ticks(1).unwrap();
+        let finished = plugin.stop().unwrap();
+        assert_eq!(finished.status.code(), Some(0), "{what}: {}", finished.stderr);
+        let warned = finished.stderr.contains("ebpf.conf");
+        assert!(warned || ["missing", "empty"].contains(&what), "{what}: no warning in\n{}", finished.stderr);
+    };
+    for (what, ebpf_conf) in &texts {
+        thread::scope(|scope| {
+            scope.spawn(|| runs(*what, ebpf_conf, None));
+            runs(*what, ebpf_conf, Some("load: ebpft_proto\n".to_owned()));
+        });
     }
 }
 
 /// `--iterations` ends by itself after as many intervals, with a complete output.
 #[test]
 fn iterations_end_by_themselves() {
-    let _alone = alone().unwrap();
+    let _beside = beside().unwrap();
     let mut setup = Setup::new("return", "load: ebpft_proto\n");
     setup.args = ["1", "--iterations", "3"].map(str::to_owned).to_vec();
     let plugin = Plugin::start(&setup).unwrap();

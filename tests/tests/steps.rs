@@ -8,7 +8,7 @@ use std::process::Command;
 /// `EBPF_STEPS_KERNEL`: a name of `tools/kernels.txt`.
 #[test]
 fn samples_and_counts_survive_steps_of_the_clock_and_cpus_that_come_and_go() {
-    let _busy = tests::system::busy().unwrap();
+    let _beside = tests::system::beside().unwrap();
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let programs = tests::system::program_directory().unwrap();
     let kernel = std::env::var("EBPF_STEPS_KERNEL").unwrap_or_else(|_| "6.12".to_owned());

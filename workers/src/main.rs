@@ -120,14 +120,14 @@ fn start(channel: &Channel, module: &str, order: &StartOrder) -> Result<(Attache
         .context("cannot make the maps that wait for running programs")?;
     let (silent, realtime) = (loaded.may_lose_returns_silently(), loaded.may_be_preempted);
     let (attached, mut plan, maps) = loaded.into_descriptors()?;
+    if realtime {
+        enter_realtime(channel)?;
+    }
     let drain = Drain::new(maps, quiescence)?;
     report_losses(channel, &table, &plan)?;
     if silent {
         let text = "results are taken by kretprobes, which lose some when many threads wait in a call; this kernel does not tell how many";
         channel.log(LogLevel::Warning, text.to_owned())?;
-    }
-    if realtime {
-        enter_realtime(channel)?;
     }
     progress::end();
     plan.rights = Some(give_up_privileges(channel, &attached, &drain)?);
@@ -158,10 +158,11 @@ fn adopt(
 ) -> Result<(Attached, Drain)> {
     let counters = Table::of_worker(module)?.counters().count();
     let (attached, maps, quiescence) = handover::take_over(&adoption.inventory, held, counters)?;
-    let drain = Drain::adopt(maps, quiescence, adoption.merged_epoch, &adoption.baseline)?;
+    // Before any map is touched.
     if adoption.inventory.realtime {
         enter_realtime(channel)?;
     }
+    let drain = Drain::adopt(maps, quiescence, adoption.merged_epoch, &adoption.baseline)?;
     give_up_privileges(channel, &attached, &drain)?;
     channel.send(&ToSupervisor::Adopted)?;
     Ok((attached, drain))

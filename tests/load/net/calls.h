@@ -81,8 +81,8 @@ static int has_moved(const struct end *end, long result)
 	return end->is_udp ? result >= 0 : result > 0;
 }
 
-/* Books one call that sent; `peer` of this message, `is_mixed`: one of several destinations in one system call. */
-static long sent_to(const struct end *end, const struct sockaddr_storage *peer, long result, int is_mixed)
+/* Books one call that sent to `peer`. */
+static long sent_to(const struct end *end, const struct sockaddr_storage *peer, long result)
 {
 	int error = errno;
 	count(end->is_udp ? UDP_SEND : TCP_SEND, 1);
@@ -96,8 +96,6 @@ static long sent_to(const struct end *end, const struct sockaddr_storage *peer, 
 		struct flow *flow = flow_of(&key);
 		flow->sent_bytes += result;
 		flow->sent_packets++;
-		flow->mixed_bytes += is_mixed ? result : 0;
-		flow->mixed_packets += is_mixed;
 		unlock_tally();
 	}
 	errno = error;
@@ -106,11 +104,11 @@ static long sent_to(const struct end *end, const struct sockaddr_storage *peer, 
 
 static long sent(const struct end *end, long result)
 {
-	return sent_to(end, &end->peer, result, 0);
+	return sent_to(end, &end->peer, result);
 }
 
-/* Books one call that received; a look takes nothing. */
-static long received(const struct end *end, long result, int is_look)
+/* Books one call that received from `peer`; a look takes nothing. */
+static long received_from(const struct end *end, const struct sockaddr_storage *peer, long result, int is_look)
 {
 	int error = errno;
 	count(end->is_udp ? UDP_RECEIVE : TCP_RECEIVE, 1);
@@ -119,7 +117,7 @@ static long received(const struct end *end, long result, int is_look)
 	} else if (!is_look) {
 		count(end->is_udp ? UDP_RECEIVED_BYTES : TCP_RECEIVED_BYTES, result);
 		if (has_moved(end, result)) {
-			struct flow_key key = key_of(end, &end->peer);
+			struct flow_key key = key_of(end, peer);
 			lock_tally();
 			struct flow *flow = flow_of(&key);
 			flow->received_bytes += result;
@@ -129,6 +127,11 @@ static long received(const struct end *end, long result, int is_look)
 	}
 	errno = error;
 	return result;
+}
+
+static long received(const struct end *end, long result, int is_look)
+{
+	return received_from(end, &end->peer, result, is_look);
 }
 
 /* Ways to send and to receive; the operations take one after the other. */

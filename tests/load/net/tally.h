@@ -42,9 +42,7 @@ struct flow {
 	struct flow_key key;
 	uint8_t is_used;
 	uint64_t sent_bytes, sent_packets, received_bytes, received_packets;
-	uint64_t spread;        /* sent packets that may be there beside these: sendfile */
-	uint64_t mixed_bytes;   /* of the sent ones, those of one call with several destinations */
-	uint64_t mixed_packets;
+	uint64_t spread; /* sent packets that may be there beside these: sendfile */
 };
 
 struct tally {
@@ -114,9 +112,9 @@ static void report(void)
 			inet_ntop(AF_INET, bytes + 12, address, sizeof(address));
 		else
 			inet_ntop(AF_INET6, bytes, address, sizeof(address));
-		printf("flow %s %s %s %u %lu %lu %lu %lu %lu %lu %lu\n", flow->key.is_inbound ? "inbound" : "outbound",
+		printf("flow %s %s %s %u %lu %lu %lu %lu %lu\n", flow->key.is_inbound ? "inbound" : "outbound",
 		       flow->key.is_udp ? "UDP" : "TCP", address, flow->key.port, flow->sent_bytes, flow->sent_packets,
-		       flow->received_bytes, flow->received_packets, flow->spread, flow->mixed_bytes, flow->mixed_packets);
+		       flow->received_bytes, flow->received_packets, flow->spread);
 	}
 	printf("end\n");
 	fflush(stdout);

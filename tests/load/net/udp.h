@@ -62,7 +62,7 @@ static enum how naming(long i)
 	return kinds[i % 3];
 }
 
-/* COUNT sends of a client that is not connected, to three peers in turn; what comes back is booked with whom it sent to last. */
+/* COUNT sends of a client that is not connected, to three peers in turn; each answers before the next is asked. */
 static void op_udp_unconnected(long times, long bytes, char family)
 {
 	struct end servers[3], client;
@@ -117,12 +117,68 @@ static void op_udp_mixed(long times, long bytes, char family)
 		}
 		CHECK(sendmmsg(client.fd, messages, 3, 0) == 3);
 		for (int n = 0; n < 3; n++)
-			sent_to(&client, &peers[n], messages[n].msg_len, 1);
+			sent_to(&client, &peers[n], messages[n].msg_len);
 		hear();
 	}
 	meet();
 	for (int i = 0; i < 3 && is_server; i++)
 		close(servers[i].fd);
+	if (!is_server)
+		close(client.fd);
+}
+
+/* Takes an answer of three servers, by one of the calls that tell who sent it, or by one that does not: that is booked with whom was asked last. */
+static void take_answers(struct end *client, long i)
+{
+	struct sockaddr_storage from[3];
+	struct mmsghdr messages[3];
+	struct iovec piece = { buffer, BUFFER_BYTES };
+	memset(messages, 0, sizeof(messages));
+	for (int n = 0; n < 3; n++)
+		messages[n].msg_hdr = (struct msghdr){ .msg_name = &from[n], .msg_namelen = sizeof(from[n]), .msg_iov = &piece, .msg_iovlen = 1 };
+	if (naming(i) == MESSAGES) {
+		CHECK(recvmmsg(client->fd, messages, 3, 0, NULL) == 3);
+		for (int n = 0; n < 3; n++)
+			received_from(client, &from[n], messages[n].msg_len, 0);
+		return;
+	}
+	for (int n = 0; n < 3; n++) {
+		socklen_t length = sizeof(from[n]);
+		if (i % 4 == 3)
+			CHECK(receive_by(client, n % 2 ? PLAIN : FILE_CALL, BUFFER_BYTES, 0, 1, NULL) > 0);
+		else if (naming(i) == MESSAGE)
+			received_from(client, &from[n], recvmsg(client->fd, &messages[n].msg_hdr, 0), 0);
+		else
+			received_from(client, &from[n], recvfrom(client->fd, buffer, BUFFER_BYTES, 0, (void *)&from[n], &length), 0);
+	}
+}
+
+/* COUNT rounds: a client that is not connected asks three peers, and only then takes what they answer, which is of different sizes. */
+static void op_udp_answers(long times, long bytes, char family)
+{
+	struct end servers[3], client;
+	for (int n = 0; n < 3 && is_server; n++)
+		servers[n] = udp_server(family, port + n);
+	if (!is_server)
+		client = udp_client(family, port);
+	meet();
+	for (long i = 0; i < times; i++) {
+		for (int n = 0; n < 3; n++) {
+			if (is_server) {
+				CHECK(receive_by(&servers[n], WITH_ADDRESS, BUFFER_BYTES, 0, 1, &servers[n].peer) == bytes);
+				CHECK(send_by(&servers[n], WITH_ADDRESS, bytes + 10 * n, 0) == bytes + 10 * n);
+				continue;
+			}
+			client.peer = address_of(family, port + n);
+			CHECK(send_by(&client, naming(i + n) == MESSAGE ? MESSAGE : WITH_ADDRESS, bytes, 0) == bytes);
+		}
+		meet();
+		if (!is_server)
+			take_answers(&client, i);
+	}
+	meet();
+	for (int n = 0; n < 3 && is_server; n++)
+		close(servers[n].fd);
 	if (!is_server)
 		close(client.fd);
 }

@@ -147,18 +147,7 @@ const WRONG_OVERRIDES: [Twist; 2] = [
 ];
 
 /// The cells of the network viewer, which all count the same traffic at the same time: the plugins themselves have none.
-///
-/// `preempts`: the kernel skips programs that were preempted. Then those that are forced on functions may know a datagram's destination without its
-/// transfer, or the contrary, and there is nothing to compare.
-pub fn network_cells(preempts: bool) -> Vec<Cell> {
-    let mut cells = all_network_cells();
-    cells.retain(|cell| {
-        !preempts || ["auto", "tracepoint"].contains(&cell.strategy) && cell.format == "default"
-    });
-    cells
-}
-
-fn all_network_cells() -> Vec<Cell> {
+pub fn network_cells() -> Vec<Cell> {
     let cell = |(strategy, format), mode, apps| Cell { strategy, format, mode, apps, twist: Twist::None };
     let [auto, trampoline, tracepoint, legacy, ..] = WAYS;
     vec![
@@ -223,7 +212,7 @@ mod tests {
     #[test]
     fn names_are_unique() {
         let mut names = BTreeSet::new();
-        for cell in network_cells(false) {
+        for cell in network_cells() {
             assert!(names.insert(cell.name()), "{}", cell.name());
         }
         names.clear();

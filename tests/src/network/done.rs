@@ -44,10 +44,6 @@ pub struct Moved {
     pub received_packets: u64,
     /// Sent packets that may be there beside these, because the kernel cuts sendfile as it likes.
     pub spread: u64,
-    /// Of the sent bytes, those of system calls with several destinations.
-    pub mixed_bytes: u64,
-    /// Of the sent packets, the same.
-    pub mixed_packets: u64,
 }
 
 impl AddAssign for Moved {
@@ -57,8 +53,6 @@ impl AddAssign for Moved {
         self.received_bytes += other.received_bytes;
         self.received_packets += other.received_packets;
         self.spread += other.spread;
-        self.mixed_bytes += other.mixed_bytes;
-        self.mixed_packets += other.mixed_packets;
     }
 }
 
@@ -118,20 +112,10 @@ pub fn parse(report: &str) -> Result<Done> {
 }
 
 fn moved(numbers: &[u64]) -> Result<Moved> {
-    let &[sent_bytes, sent_packets, received_bytes, received_packets, spread, mixed_bytes, mixed_packets] =
-        numbers
-    else {
-        bail!("{} numbers instead of 7", numbers.len());
+    let &[sent_bytes, sent_packets, received_bytes, received_packets, spread] = numbers else {
+        bail!("{} numbers instead of 5", numbers.len());
     };
-    Ok(Moved {
-        sent_bytes,
-        sent_packets,
-        received_bytes,
-        received_packets,
-        spread,
-        mixed_bytes,
-        mixed_packets,
-    })
+    Ok(Moved { sent_bytes, sent_packets, received_bytes, received_packets, spread })
 }
 
 #[cfg(test)]
@@ -140,14 +124,14 @@ mod tests {
 
     #[test]
     fn a_report_is_read() {
-        let report = "paused\ntotal tcp_send 3\nflow outbound UDP ::1 53 1 2 3 4 5 6 7\nflow inbound TCP :: 80 9 8 7 6 0 0 0\nend\n";
+        let report = "paused\ntotal tcp_send 3\nflow outbound UDP ::1 53 1 2 3 4 5\nflow inbound TCP :: 80 9 8 7 6 0\nend\n";
         let mut done = parse(report).unwrap();
         assert_eq!(done.total("tcp_send"), 3);
         let labels: Vec<_> = done.flows.keys().map(|key| key.label("x")).collect();
         assert_eq!(labels, ["x:UDP:[::1]", "x:TCP"]);
         let other = done.clone();
         done += &other;
-        assert_eq!((done.total("tcp_send"), done.flows.values().next().unwrap().mixed_packets), (6, 14));
+        assert_eq!((done.total("tcp_send"), done.flows.values().next().unwrap().spread), (6, 10));
         assert!(parse("total tcp_send 3\n").is_err());
         assert!(parse("flow outbound UDP ::1 53 1\nend\n").is_err());
     }

@@ -47,8 +47,6 @@ fn wanted(moved: &Moved) -> [i64; 4] {
 pub enum Booked {
     /// Everything.
     All,
-    /// All but the destinations of one system call with several of them: those may be booked with nobody.
-    MixedUnknown,
     /// Some may be missing: the kernel skips programs, or loses returns.
     Fewer,
 }
@@ -68,10 +66,6 @@ pub fn differences(
         most[2] += moved.spread.cast_signed();
         match booked {
             Booked::All => {}
-            Booked::MixedUnknown => {
-                least[0] -= moved.mixed_bytes.cast_signed();
-                least[2] -= moved.mixed_packets.cast_signed();
-            }
             Booked::Fewer => least = [0; 4],
         }
         let fits = shown.iter().enumerate().all(|(i, got)| (least[i]..=most[i]).contains(got));

@@ -6,7 +6,7 @@ pub const EVERYTHING: &str = "early=1:0:4 pause stream=7:1009:4 stream=13:703:6 
     half_closed=5:77:4 half_closed=3:59:6 reset=7:31:4 reset=3:41:6 refused=5:0:4 refused=3:0:6 unconnected=3:9:4 looks=5:101:4 looks=3:55:6 \
     unaccepted=4:13:4 handed_over=3:107:4 inherited=5:83:6 reused=3:43:4 fast_open=3:109:4 udp_connected=25:307:4 udp_connected=19:211:6 \
     udp_connected=14:13:m udp_unconnected=27:53:4 udp_unconnected=21:61:6 udp_unconnected=18:67:m udp_mixed=5:29:4 udp_mixed=3:37:6 \
-    udp_clients=31:5:4 udp_peers=100:3:4 udp_empty=7:0:4 udp_empty=13:0:6 udp_looks=3:102:4 udp_refused=3:39:4 udp_refused=2:33:6 \
+    udp_answers=17:91:4 udp_answers=13:88:6 udp_answers=11:73:m udp_clients=31:5:4 udp_peers=100:3:4 udp_empty=7:0:4 udp_empty=13:0:6 udp_looks=3:102:4 udp_refused=3:39:4 udp_refused=2:33:6 \
     udp_bound_client=4:63:4 udp_handed_over=3:65:6 noise=5:99:4 udp_lite=5:99:4";
 
 /// The same in short, with few tasks in a call at once (a kretprobe follows ten), and segments that are sent again.
@@ -14,6 +14,7 @@ pub const MATRIX: &str = "early=1:0:4 pause stream=7:1009:4 stream=7:703:6 strea
     sendfile=2:70001:6 threads=8:5003:4 threads=5:907:6 short=53:19:4 many=9:71:m half_closed=5:77:4 half_closed=3:59:6 reset=7:31:4 reset=3:41:6 \
     refused=5:0:4 refused=3:0:6 unconnected=3:9:4 looks=5:101:4 looks=3:55:6 unaccepted=4:13:4 handed_over=3:107:4 inherited=5:83:6 reused=3:43:4 \
     fast_open=3:109:4 udp_connected=25:307:4 udp_connected=19:211:6 udp_connected=14:13:m udp_unconnected=27:53:4 udp_unconnected=21:61:6 \
-    udp_unconnected=18:67:m udp_mixed=5:29:4 udp_mixed=3:37:6 udp_clients=31:5:4 udp_peers=100:3:4 udp_empty=7:0:4 udp_empty=13:0:6 \
+    udp_unconnected=18:67:m udp_mixed=5:29:4 udp_mixed=3:37:6 udp_answers=17:91:4 udp_answers=13:88:6 udp_answers=11:73:m \
+    udp_clients=31:5:4 udp_peers=100:3:4 udp_empty=7:0:4 udp_empty=13:0:6 \
     udp_looks=3:102:4 udp_refused=3:39:4 udp_refused=2:33:6 udp_bound_client=4:63:4 udp_handed_over=3:65:6 noise=5:99:4 stream=1:3000000:4 \
     dropped_syn=1:10:4";

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The other ends of datagrams where the kernel's functions cannot be hooked: read from the program's memory, destinations when a system call
+ * begins, senders and what is left when it ends.
+ *
+ * Plain tracepoint programs, so that the typed ones need no bpf_probe_read*.
+ */
+#ifndef ADDRESSES_H
+#define ADDRESSES_H
+
+/* Layouts of the 64-bit system calls: include/uapi/linux/socket.h. */
+struct user_message {
+	__u64 name;
+	__u32 name_length;
+	__u32 padding;
+	__u64 rest[5];
+};
+
+struct user_messages {
+	struct user_message message;
+	__u64 sent;
+};
+
+/* Context of syscalls/sys_enter_* (kernel/trace/trace_syscalls.c). */
+struct sys_enter_context {
+	__u64 common;
+	__s64 number;
+	__u64 arguments[6];
+};
+
+
+/* Fails for no address, for other families, and for what cannot be read. */
+static __always_inline int read_address(struct peer *peer, __u64 name, __u64 length)
+{
+	struct socket_address address = {};
+	clear_peer(peer);
+	if (!name || length < 8)
+		return -1;
+	if (bpf_probe_read_user(&address, length < sizeof(address) ? 8 : sizeof(address), (void *)name))
+		return -1;
+	if (address.family != AF_INET && address.family != AF_INET6)
+		return -1;
+	set_address(peer, &address);
+	return 0;
+}
+
+SEC("tracepoint") int tracepoint_syscalls_sys_enter_sendto(struct sys_enter_context *ctx)
+{
+	struct peer peer;
+	if (ctx->arguments[4] && !read_address(&peer, ctx->arguments[4], ctx->arguments[5]))
+		store_destination(&peer);
+	return 0;
+}
+
+SEC("tracepoint") int tracepoint_syscalls_sys_enter_sendmsg(struct sys_enter_context *ctx)
+{
+	struct user_message message;
+	struct peer peer;
+	if (bpf_probe_read_user(&message, sizeof(message), (void *)ctx->arguments[1]))
+		return 0;
+	if (message.name && !read_address(&peer, message.name, message.name_length))
+		store_destination(&peer);
+	return 0;
+}
+
+/* The destination of several messages, if it is one; where they differ, or there are more than are looked at, it is told when the call ends. */
+SEC("tracepoint") int tracepoint_syscalls_sys_enter_sendmmsg(struct sys_enter_context *ctx)
+{
+	struct user_messages *messages = (struct user_messages *)ctx->arguments[1];
+	__u64 count = ctx->arguments[2];
+	struct user_message message;
+	struct peer peer = {}, other;
+	if (!count)
+		return 0;
+	if (bpf_probe_read_user(&message, sizeof(message), messages) || !message.name)
+		return 0;
+	if (read_address(&peer, message.name, message.name_length))
+		return 0;
+#pragma unroll
+	for (int i = 1; i < KEPT_OF_A_CALL; i++) {
+		if (i >= count)
+			break;
+		if (bpf_probe_read_user(&message, sizeof(message), messages + i) ||
+		    read_address(&other, message.name, message.name_length) || !is_same_peer(&peer, &other)) {
+			clear_peer(&peer);
+			break;
+		}
+	}
+	if (count > KEPT_OF_A_CALL)
+		clear_peer(&peer);
+	store_destination(&peer);
+	return 0;
+}
+
+/* What the calling thread has moved in this system call; 0 for nothing. */
+static __always_inline int take_kept(struct kept_datagrams *taken)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	struct kept_datagrams *kept = bpf_map_lookup_elem(&kept_datagrams, &thread);
+	if (!kept)
+		return 0;
+	*taken = *kept;
+	bpf_map_delete_elem(&kept_datagrams, &thread);
+	return 1;
+}
+
+/* Counts for whom the address in user memory names, and else for whom is assumed. */
+static __always_inline void count_kept(const struct kept_datagrams *kept, int n, __u64 name, __u64 length, int is_received)
+{
+	struct peer named;
+	const struct peer *peer = read_address(&named, name, length) ? &kept->otherwise : &named;
+	count_in_flow(flow_of(OUTBOUND, UDP, peer, 0), kept->bytes[n], 1, is_received);
+}
+
+/* (socket, buffer, size, flags, address, its length) */
+SEC("tracepoint") int tracepoint_syscalls_sys_exit_recvfrom(void *ctx)
+{
+	struct kept_datagrams kept;
+	__u32 length = 0;
+	if (!take_kept(&kept))
+		return 0;
+	bpf_probe_read_user(&length, sizeof(length), (void *)caller_registers()->r9);
+	count_kept(&kept, 0, caller_registers()->r8, length, 1);
+	return 0;
+}
+
+/* (socket, message, flags) */
+SEC("tracepoint") int tracepoint_syscalls_sys_exit_recvmsg(void *ctx)
+{
+	struct user_message message = {};
+	struct kept_datagrams kept;
+	if (!take_kept(&kept))
+		return 0;
+	bpf_probe_read_user(&message, sizeof(message), (void *)caller_registers()->si);
+	count_kept(&kept, 0, message.name, message.name_length, 1);
+	return 0;
+}
+
+/* (socket, messages, count, …) */
+static __always_inline int count_messages(int is_received)
+{
+	struct user_messages *messages;
+	struct user_message message;
+	struct kept_datagrams kept;
+	if (!take_kept(&kept))
+		return 0;
+	messages = (struct user_messages *)caller_registers()->si;
+	for (int i = 0; i < KEPT_OF_A_CALL && i < kept.count; i++) {
+		if (bpf_probe_read_user(&message, sizeof(message), messages + i))
+			message.name = 0;
+		count_kept(&kept, i, message.name, message.name_length, is_received);
+	}
+	return 0;
+}
+
+SEC("tracepoint") int tracepoint_syscalls_sys_exit_recvmmsg(void *ctx)
+{
+	return count_messages(1);
+}
+
+SEC("tracepoint") int tracepoint_syscalls_sys_exit_sendmmsg(void *ctx)
+{
+	return count_messages(0);
+}
+
+#endif
