@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow};
 use ipc_channel::ipc::{self, IpcBytesSender, IpcOneShotServer, IpcReceiver, IpcSender};
 
 use crate::descriptors::{self, PER_PACKET};
-use crate::{Command, Ended, Hello, MODE, confine};
+use crate::{Command, Ended, Hello, MODE, Memory, confine};
 
 /// Longest time for the launcher to arrive.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -22,6 +22,7 @@ pub struct Launcher {
     commands: IpcSender<Command>,
     descriptors: OwnedFd,
     child: Child,
+    cgroups: Result<String, String>,
 }
 
 /// The supervisor's ends of a worker's channels.
@@ -65,17 +66,18 @@ impl Launcher {
             .join()
             .map_err(|_| anyhow!("the thread that waits for the launcher died"))?
             .context("the launcher's greeting cannot be understood")?;
-        Ok((Launcher { commands: hello.commands, descriptors: ours, child }, hello.ended))
+        let launcher =
+            Launcher { commands: hello.commands, descriptors: ours, child, cgroups: hello.cgroups };
+        Ok((launcher, hello.ended))
     }
 
-    /// Starts the worker of `module`, which takes over `held`. `memory_bytes`: most memory of its own.
-    pub fn start_worker(
-        &self,
-        worker: u64,
-        module: &str,
-        memory_bytes: u64,
-        held: &[OwnedFd],
-    ) -> Result<Ends> {
+    /// The cgroups of the workers, as text, or why there are none.
+    pub fn cgroups(&self) -> Result<&str, &str> {
+        self.cgroups.as_deref().map_err(String::as_str)
+    }
+
+    /// Starts the worker of `module`, which takes over `held`. `memory`: what it may use.
+    pub fn start_worker(&self, worker: u64, module: &str, memory: Memory, held: &[OwnedFd]) -> Result<Ends> {
         let (orders, hears) = ipc::bytes_channel().context("cannot make a channel for orders")?;
         let (packets, theirs) = descriptors::pair().context("cannot make a channel for messages")?;
         let mut all = vec![theirs.as_fd()];
@@ -89,7 +91,7 @@ impl Launcher {
             module: module.to_owned(),
             orders: hears,
             descriptors: u32::try_from(held.len()).context("too many descriptors")?,
-            memory_bytes,
+            memory,
         };
         self.commands.send(command).context("the launcher is gone")?;
         Ok(Ends { orders, packets })
@@ -103,7 +105,7 @@ impl Launcher {
 
     /// Ends the launcher and all workers, and waits for that, `patience` at most.
     pub fn stop(self, patience: Duration) {
-        let Launcher { commands, descriptors, mut child } = self;
+        let Launcher { commands, descriptors, mut child, .. } = self;
         drop((commands, descriptors));
         let deadline = Instant::now() + patience;
         while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {

@@ -6,11 +6,13 @@
 //!
 //! - [`client`]: the supervisor's side.
 //! - [`server`]: the launcher itself.
+//! - `limits`, `cgroup`: what a worker may use.
 //! - [`confine`], [`calls`]: what each process gives up once it has started.
 //! - [`heap`]: memory of both.
 //! - [`packets`]: what a worker sends to the supervisor: bounded frames, and descriptors.
 
 pub mod calls;
+mod cgroup;
 pub mod client;
 pub mod confine;
 mod descriptors;
@@ -44,14 +46,23 @@ enum Command {
         orders: IpcBytesReceiver,
         /// Descriptors that it takes over.
         descriptors: u32,
-        /// Most bytes of memory of its own.
-        memory_bytes: u64,
+        /// What it may use.
+        memory: Memory,
     },
     /// End a worker by SIGKILL.
     Kill {
         /// Its number.
         worker: u64,
     },
+}
+
+/// Most memory of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Its own, bytes.
+    pub own_bytes: u64,
+    /// What the kernel takes for it, bytes: bounded only where it has a cgroup.
+    pub kernel_bytes: u64,
 }
 
 /// A worker has ended.
@@ -63,9 +74,11 @@ pub struct Ended {
     pub how: String,
 }
 
-/// What the launcher sends when it arrives: the supervisor's ends of two channels.
+/// What the launcher sends when it arrives: the supervisor's ends of two channels, and what was found.
 #[derive(Debug, Serialize, Deserialize)]
 struct Hello {
     commands: IpcSender<Command>,
     ended: IpcReceiver<Ended>,
+    /// The cgroups of the workers, or why there are none.
+    cgroups: Result<String, String>,
 }

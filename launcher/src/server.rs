@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -14,14 +16,18 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
+use crate::cgroup::{self, Cgroups};
 use crate::packets::Sender;
-use crate::{Command, Ended, Hello, MAX_DESCRIPTORS, confine, descriptors, limits};
+use crate::{CANARY, Command, Ended, Hello, MAX_DESCRIPTORS, Memory, confine, descriptors, limits};
 
 /// How often ends of workers are looked for. The supervisor sees a worker's end first, by its socket, and then asks to end it, which wakes
 /// the launcher.
 const TENDING: Duration = Duration::from_millis(500);
 /// And while a worker is being ended.
 const ENDING: Duration = Duration::from_millis(2);
+
+/// Longest time for workers to leave their cgroups when all ends: the kernel takes tenths of a second for each hook that it lets go of.
+const LEAVING: Duration = Duration::from_secs(60);
 
 /// How long a worker may be stopped by a signal: long enough for all of a terminal's job to be stopped and to go on.
 const STOPPED: Duration = Duration::from_secs(2);
@@ -41,6 +47,8 @@ pub struct Job {
     pub held: Vec<OwnedFd>,
     /// The process that the workers count for: that of the supervisor.
     pub supervisor: u32,
+    /// Why it is in no cgroup of its own, although it should be.
+    pub outside: Option<String>,
 }
 
 /// Runs the launcher; returns in each worker that it starts, with its job, and in the launcher itself at the end, with none.
@@ -52,7 +60,13 @@ pub fn serve(rendezvous: &str, supervisor: &str) -> Result<Option<Job>> {
     let (commands, ours) = ipc::channel().context("cannot make a channel for commands")?;
     let (reports, ended) = ipc::channel().context("cannot make a channel for reports")?;
     let greeting = IpcSender::connect(rendezvous.to_owned()).context("cannot reach the supervisor")?;
-    greeting.send(Hello { commands, ended }).context("cannot greet the supervisor")?;
+    let cgroups = Cgroups::find(getppid()).map_err(|error| format!("{error:#}"));
+    if cgroups.is_ok() {
+        // They are removed when the supervisor has ended, so this process must outlive it: it sees its channel closed, and is not left stopped.
+        prctl::set_pdeathsig(Some(Signal::SIGCONT)).context("cannot ask for a signal at the parent's end")?;
+    }
+    let told = cgroups.as_ref().map(Cgroups::describe).map_err(Clone::clone);
+    greeting.send(Hello { commands, ended, cgroups: told }).context("cannot greet the supervisor")?;
     drop(greeting);
     // Where the kernel has no such filters the rest must do.
     let _ = confine::launcher();
@@ -63,8 +77,11 @@ pub fn serve(rendezvous: &str, supervisor: &str) -> Result<Option<Job>> {
         supervisor: getppid(),
         ending: BTreeSet::new(),
         stopped: BTreeMap::new(),
+        cgroups: cgroups.ok(),
     };
-    launcher.run()
+    let outcome = launcher.run();
+    launcher.end();
+    outcome
 }
 
 /// Asks the kernel to end this process when its parent does.
@@ -86,23 +103,28 @@ struct Launcher {
     ending: BTreeSet<u64>,
     /// Those that are stopped, and since when.
     stopped: BTreeMap<u64, Instant>,
+    /// Where the workers' cgroups are made, if they can be.
+    cgroups: Option<Cgroups>,
 }
 
 impl Launcher {
     fn run(&mut self) -> Result<Option<Job>> {
         loop {
             match self.commands.try_recv_timeout(if self.ending.is_empty() { TENDING } else { ENDING }) {
-                Ok(Command::Start { worker, module, orders, descriptors, memory_bytes }) => {
+                Ok(Command::Start { worker, module, orders, descriptors, memory }) => {
                     let mut held = take_descriptors(descriptors as usize)?;
                     let messages = Sender::new(held.remove(0));
-                    let own = getpid();
+                    let (own, cgroup) = (getpid(), self.cgroup_of(&module, memory));
                     if self.fork(worker)? {
                         die_with_parent(own.as_raw())?;
+                        let outside =
+                            cgroup.and_then(|cgroup| cgroup.and_then(|procs| cgroup::enter(&procs)).err());
+                        let outside = outside.map(|error| format!("{error:#}"));
                         let _ = prctl::set_name(c"ebpf-worker");
-                        limits::set(memory_bytes);
+                        limits::set(memory.own_bytes);
                         forget_launcher()?;
                         let supervisor = self.supervisor.as_raw().cast_unsigned();
-                        return Ok(Some(Job { worker, module, orders, messages, held, supervisor }));
+                        return Ok(Some(Job { worker, module, orders, messages, held, supervisor, outside }));
                     }
                 }
                 Ok(Command::Kill { worker }) => self.kill(worker),
@@ -117,18 +139,38 @@ impl Launcher {
             }
             self.kill_stopped();
         }
-        // The supervisor is gone. The kernel would end them, too, when this process ends; but not before.
+        Ok(None)
+    }
+
+    /// The supervisor is gone: ends the workers, and removes their cgroups. Does nothing in a worker.
+    fn end(&mut self) {
+        // The kernel would end them, too, when this process ends; but not before.
         for &pid in self.workers.values() {
             let _ = kill(pid, Signal::SIGKILL);
         }
-        Ok(None)
+        let deadline = Instant::now() + LEAVING;
+        while !self.cgroups.as_mut().is_none_or(Cgroups::remove) && Instant::now() < deadline {
+            sleep(ENDING);
+            self.reap();
+        }
+    }
+
+    /// The file by which the worker of `module` enters its cgroup. A canary has none: it lives for a moment, and forks.
+    fn cgroup_of(&mut self, module: &str, memory: Memory) -> Option<Result<PathBuf>> {
+        let cgroups = self.cgroups.as_mut().filter(|_| !module.starts_with(CANARY))?;
+        Some(cgroups.prepare(module, memory))
     }
 
     /// Makes the process of a worker; `true` in it.
     fn fork(&mut self, worker: u64) -> Result<bool> {
         // SAFETY: this process has one thread only (`serve` asks for that, and starts none), so the child may do anything.
         match unsafe { fork() }.context("cannot make a process")? {
-            ForkResult::Child => Ok(true),
+            ForkResult::Child => {
+                // Siblings and cgroups are the launcher's business.
+                self.workers.clear();
+                self.cgroups = None;
+                Ok(true)
+            }
             ForkResult::Parent { child } => {
                 self.workers.insert(worker, child);
                 Ok(false)

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use launcher::Memory;
 use launcher::client::Launcher;
 use serde::Serialize;
 use shared::canary::{Deed, FromCanary, MESSAGE_BYTES, Ports, deeds};
@@ -18,8 +19,8 @@ use shared::wire::{self, Plan};
 
 use crate::module::next_number;
 
-/// Most memory of a canary.
-const MEMORY_BYTES: u64 = 256 << 20;
+/// Most memory of a canary, which is in no cgroup.
+const MEMORY: Memory = Memory { own_bytes: 256 << 20, kernel_bytes: 0 };
 
 /// Between two canaries.
 pub const PERIOD: Duration = Duration::from_secs(3600);
@@ -75,7 +76,7 @@ struct Bird {
 impl Bird {
     fn start(launcher: &Launcher, module: &str) -> Result<Self> {
         let name = format!("{}{module}", launcher::CANARY);
-        let ends = launcher.start_worker(next_number(), &name, MEMORY_BYTES, &[])?;
+        let ends = launcher.start_worker(next_number(), &name, MEMORY, &[])?;
         let mut word = UnixStream::from(ends.packets);
         word.set_read_timeout(Some(PATIENCE)).context("cannot set a limit for the canary")?;
         match hear(&mut word).context("the canary does not come up")? {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use launcher::client::Launcher;
 use shared::config::{Config, ConfigDirs};
-use shared::host::{self, FACTS_VERSION, Finding, HostFacts};
+use shared::host::{self, FACTS_VERSION, Finding, Grade, HostFacts};
 
 use crate::cli::Cli;
 use crate::events;
@@ -36,7 +36,7 @@ pub fn run(
     dirs: &ConfigDirs,
     config: &Config,
     facts: &HostFacts,
-    findings: Vec<Finding>,
+    mut findings: Vec<Finding>,
 ) -> Result<ExitCode> {
     if let Some(file) = &cli.save_facts {
         let text = serde_json::to_string_pretty(facts)? + "\n";
@@ -46,6 +46,7 @@ pub fn run(
     events::watch_signals(sender.clone()).context("cannot watch for signals")?;
     let (launcher, ended) = Launcher::start(&crate::worker_program()?)?;
     events::watch_launcher(ended, sender.clone()).context("cannot watch the launcher")?;
+    findings.push(limits(launcher.cgroups()));
     let mut events = Happenings::new(events);
     let mut programs = Vec::new();
     if !findings.iter().any(|finding| finding.id == "kernel.rejected") {
@@ -64,6 +65,18 @@ pub fn run(
     }
     launcher.stop(END_PATIENCE);
     tell(cli, &Report::new("tried", facts, findings, programs))
+}
+
+/// What bounds the workers. `cgroups`: as the launcher tells it.
+fn limits(cgroups: Result<&str, &str>) -> Finding {
+    const ID: &str = "limits.cgroups";
+    match cgroups {
+        Ok(cgroups) => Finding::good(ID, "worker limits", format!("rlimits; {cgroups}")),
+        Err(why) => Finding::no(Grade::Good, ID, "worker limits", format!("rlimits alone, no cgroups: {why}"))
+            .because("cgroups would bound a worker's kernel memory and its share of a CPU, too; seen from where --check was started")
+            .fix("see Delegate= in conf/netdata.service.d/ebpf.conf, from systemd 254 on")
+            .loses("nothing that is counted"),
+    }
 }
 
 /// The report about another host or kernel, if the command line asks for one.

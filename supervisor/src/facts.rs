@@ -195,7 +195,8 @@ fn settings() -> BTreeMap<String, Fact<String>> {
     SETTINGS.iter().map(|name| ((*name).to_owned(), value(name))).collect()
 }
 
-fn cpus() -> Cpus {
+/// CPUs of this host; 0 where that cannot be read.
+pub fn cpus() -> Cpus {
     let count = |name: &str| match read(&format!("/sys/devices/system/cpu/{name}")) {
         Fact::Is(text) => text.split(',').map(in_range).sum(),
         _ => 0,

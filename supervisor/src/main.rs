@@ -175,6 +175,10 @@ fn supervise(
     };
     let (launcher, ended) = Launcher::start(&worker_program()?)?;
     sandbox::enter();
+    log::info(match launcher.cgroups() {
+        Ok(cgroups) => format!("worker limits: rlimits; {cgroups}"),
+        Err(why) => format!("worker limits: rlimits alone, no cgroups: {why}"),
+    });
     let (sender, events) = channel();
     events::watch_signals(sender.clone()).context("cannot watch for signals")?;
     early.store(false, Ordering::Release);

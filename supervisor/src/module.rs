@@ -6,6 +6,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use launcher::Memory;
 use launcher::client::Launcher;
 use launcher::packets::Received;
 use shared::apps::ProcessTable;
@@ -19,6 +20,7 @@ use shared::wire::{
 use crate::canary::{self, Canary};
 use crate::chart::{Chart, Charts};
 use crate::events::Event;
+use crate::facts;
 use crate::log;
 use crate::totals::Totals;
 use crate::viewer::Viewer;
@@ -39,6 +41,14 @@ const LOADING_BYTES: u64 = 1 << 30;
 
 /// Memory for each entry of the table of processes, bytes: a row of some 250 B, several times on its way.
 const ROW_COPIES_BYTES: u64 = 8192;
+
+/// Kernel memory beside what grows with the options, bytes: 16 MB of maps of the network viewer, twice, as those of objects that are passed over may
+/// not be freed yet, and as much again for programs, the verifier and pages of files.
+const KERNEL_BYTES: u64 = 64 << 20;
+/// And for each CPU: 150 kB of rows and slots, twice.
+const KERNEL_CPU_BYTES: u64 = 300_000;
+/// And for each entry of the table of processes: 224 B and some 70 B of the hash, twice.
+const KERNEL_ROW_BYTES: u64 = 600;
 
 /// A module that is switched on.
 #[derive(Debug)]
@@ -452,9 +462,13 @@ impl Module {
     }
 }
 
-/// Most memory of a worker's own, bytes: loading takes the kernel's types and symbols, counting takes copies of the rows.
-pub fn memory_limit(order: &StartOrder) -> u64 {
-    LOADING_BYTES + u64::from(order.pid_table_size) * ROW_COPIES_BYTES
+/// Most memory of a worker. Of its own, loading takes the kernel's types and symbols, counting takes copies of the rows.
+pub fn memory_limit(order: &StartOrder) -> Memory {
+    let (rows, cpus) = (u64::from(order.pid_table_size), facts::cpus().possible as u64);
+    Memory {
+        own_bytes: LOADING_BYTES + rows * ROW_COPIES_BYTES,
+        kernel_bytes: KERNEL_BYTES + cpus * KERNEL_CPU_BYTES + rows * KERNEL_ROW_BYTES,
+    }
 }
 
 /// A number for each worker that is ever started.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use ipc_channel::ipc::IpcBytesSender;
 use launcher::client::Launcher;
-use launcher::packets;
+use launcher::{Memory, packets};
 use shared::wire::{self, ToWorker};
 
 use crate::events::Event;
@@ -89,17 +89,17 @@ pub struct Worker {
 impl Worker {
     /// Starts the worker of `module`. Its messages arrive in `events` under `number`.
     ///
-    /// `memory_bytes`: most memory of its own; `held`: descriptors that it takes over.
+    /// `memory`: what it may use; `held`: descriptors that it takes over.
     pub fn start(
         launcher: &Launcher,
         module: &str,
         number: u64,
         history: History,
-        memory_bytes: u64,
+        memory: Memory,
         held: &[OwnedFd],
         events: Sender<Event>,
     ) -> Result<Self> {
-        let ends = launcher.start_worker(number, module, memory_bytes, held)?;
+        let ends = launcher.start_worker(number, module, memory, held)?;
         let (permits, wait) = channel();
         let receiver = packets::Receiver::new(ends.packets, wire::MAX_FRAME);
         thread::Builder::new()

@@ -7,6 +7,8 @@
 //! - [`check`]: what `--check` says against what the plugin does.
 //! - [`matrix`]: every way of counting on every kernel, and the document about it.
 //! - [`chaos`]: ends workers at random under a known load.
+//! - [`steps`]: changes the machine under a running plugin.
+//! - [`cgroups`]: makes workers pass the limits of their cgroups.
 //! - [`agent`]: a private real Netdata agent on loopback.
 //! - [`oracle`]: `perf stat` beside the plugin.
 //! - [`residue`]: what the plugin left in the kernel and among the processes.
@@ -14,6 +16,7 @@
 //! Input: the built programs in `EBPF_BIN_DIR` (default `target/release`). Nothing here knows how they work.
 
 pub mod agent;
+pub mod cgroups;
 pub mod chaos;
 pub mod check;
 pub mod compare;

@@ -68,6 +68,10 @@ fn work(job: Job) -> ExitCode {
         std::process::exit(i32::from(outcome.is_err()));
     }
     let channel = Channel::new(job.orders, job.messages);
+    if let Some(why) = job.outside {
+        // If the supervisor cannot be told, it is gone.
+        let _ = channel.log(LogLevel::Warning, format!("the worker is in no cgroup of its own: {why}"));
+    }
     let outcome = match channel.next_order() {
         Ok(Some(ToWorker::Start(order))) => run(&channel, &job.module, &order),
         Ok(Some(ToWorker::Adopt(adoption))) => go_on(&channel, &job.module, &adoption, job.held),

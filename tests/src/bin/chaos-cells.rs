@@ -1,14 +1,14 @@
 //! Ends workers at random on the running kernel, in each way of counting; for guests of `tools/vm`, by `tools/chaos`.
 //!
 //! Arguments: kills for each way of counting, longest pause between two in milliseconds, and the ways (all without); or `--steps`, to set the
-//! clock and to take a CPU away.
+//! clock and to take a CPU away; or `--cgroups`, to pass the limits of workers.
 
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use tests::plugin::{Setup, only_process};
-use tests::{chaos, steps};
+use tests::{cgroups, chaos, steps};
 
 /// Name of a way of counting, and what it says in `[global]`.
 const WAYS: [(&str, &str); 4] = [
@@ -33,6 +33,9 @@ fn run() -> Result<bool> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments == ["--steps"] {
         return steps::run().map(|()| true);
+    }
+    if arguments == ["--cgroups"] {
+        return cgroups::run().map(|()| true);
     }
     let kills = arguments.first().context("how many kills")?.parse()?;
     let pause_ms = arguments.get(1).context("longest pause")?.parse()?;
