@@ -16,8 +16,8 @@ use crate::plugin::Plugin;
 use crate::system::{processes, wait_until};
 
 /// The kernel takes each fexit, fentry and kprobe away with grace periods of its own, one after the other, while the killed
-/// worker ends: tenths of a second for each of some forty functions (6.12: up to 15 s, on an emulated CPU).
-const FREE_LIMIT: Duration = Duration::from_secs(60);
+/// worker ends: tenths of a second for each of some forty functions (6.12: up to 15 s, on an emulated CPU; more on a busy machine).
+const FREE_LIMIT: Duration = Duration::from_secs(180);
 const STRATEGIES: [&str; 3] = ["trampoline", "tracepoint", "probe"];
 
 /// Kills the plugin `count` times for each strategy: every second time as soon as it counts, else during its start, at
