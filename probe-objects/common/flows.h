@@ -106,7 +106,7 @@ DEFINE_MAP(listening, BPF_MAP_TYPE_ARRAY, __u32, __u32, PROTOCOLS * PORTS, 0);
 
 /*
  * Key: thread, and RECEIVED where it receives. Value: where the datagram that it is sending goes to, or where the one that it receives came from;
- * port 0 where that is not asked for. 96 B each, 393 kB; the least recently used go.
+ * port 0 where that is not asked for, or was told. 96 B each, 393 kB; the least recently used go.
  */
 enum : __u64 { RECEIVED = 1ULL << 63 };
 DEFINE_MAP(datagram_peers, BPF_MAP_TYPE_LRU_HASH, __u64, struct peer, 4096, 0);
@@ -356,11 +356,13 @@ static __always_inline void find_udp_peer(struct peer *peer, struct socket_state
 			*peer = state->peer;
 		return;
 	}
-	if (!known)
+	if (!known || !known->port)
 		return;
 	*peer = *known;
 	if (state && !is_same_peer(&state->peer, known))
 		state->peer = *known;
+	/* Should nothing be told of the next one, its destination is not known. */
+	known->port = 0;
 }
 
 /* Adds to its flow what was moved; `row`: of the process that moved it; `packets`: 0 for more of a call that is counted already. */

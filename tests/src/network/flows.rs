@@ -66,7 +66,11 @@ pub fn differences(
         most[2] += moved.spread.cast_signed();
         match booked {
             Booked::All => {}
-            Booked::Fewer => least = [0; 4],
+            Booked::Fewer => {
+                least = [0; 4];
+                // A sender that was not heard of leaves the last destination.
+                (most[1], most[3]) = (i64::MAX, i64::MAX);
+            }
         }
         let fits = shown.iter().enumerate().all(|(i, got)| (least[i]..=most[i]).contains(got));
         if !fits {
