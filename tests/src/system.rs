@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -67,10 +68,26 @@ pub fn beside() -> Result<Beside> {
     Ok(Beside { _lock: lock })
 }
 
-/// How many virtual machines such a test may use at a time, as the variable that the tools understand: two CPUs are expected. `cargo nextest`
+/// How many virtual machines a test may use at a time, as the variable that the tools understand: two CPUs are expected. `cargo nextest`
 /// runs two such tests at once (.config/nextest.toml), `cargo test` one.
-pub fn vm_jobs() -> (&'static str, &'static str) {
+fn vm_jobs() -> (&'static str, &'static str) {
     ("VM_JOBS", if std::env::var_os("NEXTEST").is_some() { "1" } else { "2" })
+}
+
+/// Runs `tools/TOOL` with these arguments, on this machine or beside others like it in guests. `cells`: the variable that names the test's own
+/// program, and that program. Fails with what it printed.
+pub fn run_tool(tool: &str, arguments: &[&str], cells: (&str, &str)) -> Result<()> {
+    let workspace =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the tests' folder has no parent")?;
+    let output = Command::new(workspace.join("tools").join(tool))
+        .args(arguments)
+        .envs([vm_jobs(), cells])
+        .env("EBPF_BIN_DIR", program_directory()?)
+        .output()
+        .with_context(|| format!("cannot run tools/{tool}"))?;
+    let [out, log] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    ensure!(output.status.success(), "{}: {log}\n{out}", output.status);
+    Ok(())
 }
 
 fn lock_file() -> Result<File> {

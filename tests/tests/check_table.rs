@@ -9,26 +9,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::time::TimeValLike;
-use tests::system::{alone, program_directory};
+use tests::system::{alone, beside, program_directory, run_tool};
 
 fn table(kernels: &[&str]) {
-    let _beside = (kernels != ["host"]).then(|| tests::system::beside().unwrap());
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let output = Command::new(workspace.join("tools/check-table"))
-        .arg("--quick")
-        .args(kernels)
-        .envs([tests::system::vm_jobs()])
-        .env("CHECK_CELLS", env!("CARGO_BIN_EXE_check-cells"))
-        .env("EBPF_BIN_DIR", program_directory().unwrap())
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}: {}\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr),
-        String::from_utf8_lossy(&output.stdout)
-    );
+    let _beside = (kernels != ["host"]).then(|| beside().unwrap());
+    let arguments: Vec<&str> = ["--quick"].iter().chain(kernels).copied().collect();
+    run_tool("check-table", &arguments, ("CHECK_CELLS", env!("CARGO_BIN_EXE_check-cells"))).unwrap();
 }
 
 #[test]

@@ -6,26 +6,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
-use std::process::Command;
+
+use tests::system::{beside, run_tool};
 
 /// Runs one kernel's part of the matrix: its cells, and its boots under lockdown.
 fn matrix(kernel: &str) {
-    let _beside = (kernel != "host").then(|| tests::system::beside().unwrap());
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let output = Command::new(workspace.join("tools/matrix"))
-        .args(["--kernel", kernel])
-        .envs([tests::system::vm_jobs()])
-        .env("KERNEL_CELLS", env!("CARGO_BIN_EXE_kernel-cells"))
-        .env("EBPF_BIN_DIR", tests::system::program_directory().unwrap())
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}: {}\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr),
-        String::from_utf8_lossy(&output.stdout)
-    );
+    let _beside = (kernel != "host").then(|| beside().unwrap());
+    run_tool("matrix", &["--kernel", kernel], ("KERNEL_CELLS", env!("CARGO_BIN_EXE_kernel-cells"))).unwrap();
 }
 
 #[test]
