@@ -29,6 +29,9 @@ const CPU_MAX: &str = "250000 500000";
 /// A worker has one thread, and two more while it tries what the kernel does (`workers/src/loader/preemption.rs`). It forks nothing.
 const PIDS_MAX: &str = "4";
 
+/// More programs than there are.
+const MOST_MODULES: usize = 8;
+
 /// The cgroup that was given to us, and what was made in it.
 #[derive(Debug)]
 pub struct Cgroups {
@@ -50,8 +53,9 @@ impl Cgroups {
         if is_delegated(&own) {
             bail!("{} is delegated, but has processes itself: DelegateSubgroup= is missing", own.display());
         }
-        // The manager of a user's units has a delegated cgroup, too, whose writer it is; a unit's name has a dot.
-        if !is_delegated(unit) || name.to_string_lossy().contains('.') {
+        // The manager of a user's units has a delegated cgroup, too, whose writer it is, and so have containers (scopes).
+        let is_service = unit.extension().is_some_and(|kind| kind == "service");
+        if !is_delegated(unit) || !is_service || name.to_string_lossy().contains('.') {
             bail!("{} is not the subgroup of a unit with Delegate=", own.display());
         }
         let mut found = Cgroups {
@@ -87,6 +91,10 @@ impl Cgroups {
             "no module is called `{module}`"
         );
         let cgroup = self.unit.join(format!("{PREFIX}{}-{module}", self.supervisor));
+        ensure!(
+            self.made.len() < MOST_MODULES || self.made.contains(&cgroup),
+            "there are no more than {MOST_MODULES} modules"
+        );
         match fs::create_dir(&cgroup) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
                 return Err(error).with_context(|| format!("cannot make {}", cgroup.display()));
@@ -128,7 +136,7 @@ pub fn enter(procs: &Path) -> Result<()> {
 /// Controller, file and value of each limit.
 fn limits(memory: Memory) -> [(&'static str, &'static str, String); 3] {
     [
-        ("memory", "memory.max", (memory.own_bytes + memory.kernel_bytes).to_string()),
+        ("memory", "memory.max", memory.own_bytes.saturating_add(memory.kernel_bytes).to_string()),
         ("cpu", "cpu.max", CPU_MAX.to_owned()),
         ("pids", "pids.max", PIDS_MAX.to_owned()),
     ]

@@ -350,10 +350,12 @@ static __always_inline void find_udp_peer(struct peer *peer, struct socket_state
 	__u64 key = bpf_get_current_pid_tgid() | (is_received ? RECEIVED : 0);
 	struct peer *known = bpf_map_lookup_elem(&datagram_peers, &key);
 	if (is_received) {
-		if (known && known->port)
+		if (known && known->port) {
 			*peer = *known;
-		else if (state)
+			known->port = 0;
+		} else if (state) {
 			*peer = state->peer;
+		}
 		return;
 	}
 	if (!known || !known->port)
@@ -376,7 +378,7 @@ static __always_inline void count_flow(struct ends *ends, const struct row *row,
 		note_user(&state->user, row);
 	if (ends->protocol == UDP && direction == OUTBOUND && !ends->is_connected) {
 		find_udp_peer(&ends->peer, state, is_received);
-		if (keep_datagram(&ends->peer, bytes, is_received))
+		if (keep_datagram(ends, bytes, is_received))
 			return;
 	}
 	count_in_flow(flow_of(direction, ends->protocol, &ends->peer, ends->local_port), bytes, packets, is_received);

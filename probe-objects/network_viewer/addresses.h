@@ -63,37 +63,29 @@ SEC("tracepoint") int tracepoint_syscalls_sys_enter_sendmsg(struct sys_enter_con
 	return 0;
 }
 
-/* The destination of several messages, if it is one; where they differ, or there are more than are looked at, it is told when the call ends. */
+/* Of several messages all is told when the call ends. */
 SEC("tracepoint") int tracepoint_syscalls_sys_enter_sendmmsg(struct sys_enter_context *ctx)
 {
-	struct user_messages *messages = (struct user_messages *)ctx->arguments[1];
-	__u64 count = ctx->arguments[2];
-	struct user_message message;
-	struct peer peer = {}, other;
-	if (!count)
-		return 0;
-	if (bpf_probe_read_user(&message, sizeof(message), messages) || !message.name)
-		return 0;
-	if (read_address(&peer, message.name, message.name_length))
-		return 0;
-#pragma unroll
-	for (int i = 1; i < KEPT_OF_A_CALL; i++) {
-		if (i >= count)
-			break;
-		if (bpf_probe_read_user(&message, sizeof(message), messages + i) ||
-		    read_address(&other, message.name, message.name_length) || !is_same_peer(&peer, &other)) {
-			clear_peer(&peer);
-			break;
-		}
-	}
-	if (count > KEPT_OF_A_CALL)
-		clear_peer(&peer);
-	store_destination(&peer);
+	struct peer unknown;
+	clear_peer(&unknown);
+	store_destination(&unknown);
 	return 0;
 }
 
-/* What the calling thread has moved in this system call; 0 for nothing. */
-static __always_inline int take_kept(struct kept_datagrams *taken)
+/* Counts for whom the address in user memory names, and else for whom is assumed. */
+static __always_inline void count_kept(const struct kept_datagrams *kept, int n, __u64 name, __u64 length, int is_received)
+{
+	__u64 socket = kept->socket;
+	struct peer named;
+	int is_named = !read_address(&named, name, length);
+	struct socket_state *state = is_named && !is_received ? bpf_map_lookup_elem(&sockets, &socket) : NULL;
+	if (state)
+		state->peer = named;
+	count_in_flow(flow_of(OUTBOUND, UDP, is_named ? &named : &kept->otherwise, 0), kept->bytes[n], 1, is_received);
+}
+
+/* What the calling thread has moved in this system call; 0 for nothing. What is left of another, whose program was skipped, is counted. */
+static __always_inline int take_kept(struct kept_datagrams *taken, __u32 call)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
 	struct kept_datagrams *kept = bpf_map_lookup_elem(&kept_datagrams, &thread);
@@ -101,18 +93,14 @@ static __always_inline int take_kept(struct kept_datagrams *taken)
 		return 0;
 	*taken = *kept;
 	bpf_map_delete_elem(&kept_datagrams, &thread);
-	return 1;
+	if (taken->call == call)
+		return 1;
+	for (int i = 0; i < KEPT_OF_A_CALL && i < taken->count; i++)
+		count_kept(taken, i, 0, 0, taken->call != SENDMMSG);
+	return 0;
 }
 
-/* Counts for whom the address in user memory names, and else for whom is assumed. */
-static __always_inline void count_kept(const struct kept_datagrams *kept, int n, __u64 name, __u64 length, int is_received)
-{
-	struct peer named;
-	const struct peer *peer = read_address(&named, name, length) ? &kept->otherwise : &named;
-	count_in_flow(flow_of(OUTBOUND, UDP, peer, 0), kept->bytes[n], 1, is_received);
-}
-
-/* The last one's sender is at `name`; any before it are of calls whose end no program was run for, which the kernel seldom skips. */
+/* The last one's sender is at `name`; any before it are left of calls like this one. */
 static __always_inline void count_one(const struct kept_datagrams *kept, __u64 name, __u64 length)
 {
 	for (int i = 0; i < KEPT_OF_A_CALL && i < kept->count; i++) {
@@ -126,7 +114,7 @@ SEC("tracepoint") int tracepoint_syscalls_sys_exit_recvfrom(void *ctx)
 {
 	struct kept_datagrams kept;
 	__u32 length = 0;
-	if (!take_kept(&kept))
+	if (!take_kept(&kept, RECVFROM))
 		return 0;
 	bpf_probe_read_user(&length, sizeof(length), (void *)caller_registers()->r9);
 	count_one(&kept, caller_registers()->r8, length);
@@ -138,7 +126,7 @@ SEC("tracepoint") int tracepoint_syscalls_sys_exit_recvmsg(void *ctx)
 {
 	struct user_message message = {};
 	struct kept_datagrams kept;
-	if (!take_kept(&kept))
+	if (!take_kept(&kept, RECVMSG))
 		return 0;
 	bpf_probe_read_user(&message, sizeof(message), (void *)caller_registers()->si);
 	count_one(&kept, message.name, message.name_length);
@@ -146,30 +134,30 @@ SEC("tracepoint") int tracepoint_syscalls_sys_exit_recvmsg(void *ctx)
 }
 
 /* (socket, messages, count, …) */
-static __always_inline int count_messages(int is_received)
+static __always_inline int count_messages(__u32 call)
 {
 	struct user_messages *messages;
 	struct user_message message;
 	struct kept_datagrams kept;
-	if (!take_kept(&kept))
+	if (!take_kept(&kept, call))
 		return 0;
 	messages = (struct user_messages *)caller_registers()->si;
 	for (int i = 0; i < KEPT_OF_A_CALL && i < kept.count; i++) {
 		if (bpf_probe_read_user(&message, sizeof(message), messages + i))
 			message.name = 0;
-		count_kept(&kept, i, message.name, message.name_length, is_received);
+		count_kept(&kept, i, message.name, message.name_length, call != SENDMMSG);
 	}
 	return 0;
 }
 
 SEC("tracepoint") int tracepoint_syscalls_sys_exit_recvmmsg(void *ctx)
 {
-	return count_messages(1);
+	return count_messages(RECVMMSG);
 }
 
 SEC("tracepoint") int tracepoint_syscalls_sys_exit_sendmmsg(void *ctx)
 {
-	return count_messages(0);
+	return count_messages(SENDMMSG);
 }
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Programs for kernels with BTF: fentry, fexit, tp_btf. Typed access only, no bpf_probe_read*; user memory is read by plain tracepoint
- * programs beside them.
+ * Programs for kernels with BTF: fentry, fexit, tp_btf. Typed access only, no bpf_probe_read*, but in function_udp_source; user memory is read by
+ * plain tracepoint programs beside them.
  */
 
 /* The peer that a socket is connected to. */

@@ -29,7 +29,7 @@ fn lockdown(facts: &HostFacts) -> Finding {
         return Finding::no(Grade::Note, ID, "lockdown", state.clone())
             .because("kprobes, perf tracepoints and reading kernel memory are forbidden; typed programs work, which the specification's table does not know")
             .fix(fix)
-            .loses("what only perf tracepoints see: failures of clone3 before Linux 5.15 without functions, command lines");
+            .loses("what only perf tracepoints see: failures of clone3 before Linux 5.15 without functions, command lines, senders of datagrams of unconnected UDP clients");
     }
     Finding::no(Grade::Bad, ID, "lockdown", state.clone())
         .because("kprobes and reading kernel memory are forbidden, and without BTF there is no other way")
