@@ -9,7 +9,7 @@ use tests::compare::{chart_differences, group_differences, sum_differences};
 use tests::effects::Expected;
 use tests::load::{Load, install};
 use tests::plugin::{Finished, Plugin, Setup};
-use tests::system::beside;
+use tests::system::alone;
 
 /// Every operation but those that need another user; in a prime pattern, so that no two counters agree by luck.
 const EVERYTHING: &str = "open=11 openat=13 openat2=7 creat=5 open_leak=3 open_fail=17 openat_fail=3 \
@@ -28,7 +28,7 @@ const COMPAT: &str = "open32=5 read32=7:100 write32=11:30 read_fail32=3 unlink_f
 
 /// Runs each `(group, script)` at the same time beside the plugin, then compares everything.
 fn compare(mode: &str, loads: &[(&str, &str)]) -> Vec<Expected> {
-    let _beside = beside().unwrap();
+    let _alone = alone().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let groups: String = loads.iter().map(|(name, _)| format!("{name}_group: {name}\n")).collect();
     let plugin = Plugin::start_and_wait(&Setup::new(mode, &groups)).unwrap();
@@ -93,7 +93,7 @@ fn processes_and_threads_in_entry_mode() {
 /// exactly these.
 #[test]
 fn refused_processes_and_threads() {
-    let _beside = beside().unwrap();
+    let _alone = alone().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let plugin = Plugin::start_and_wait(&Setup::new("return", "refused: ebpft_refused\n")).unwrap();
     let script = format!("fork_fail=23 clone3_fork_fail=2 thread_fail=29 clone3_thread_fail=3 {REFUSED}");
@@ -140,7 +140,7 @@ fn processes_that_die_at_once() {
 /// A hundred processes of their own groups, none of which lives for a millisecond.
 #[test]
 fn processes_that_no_walk_of_proc_would_find() {
-    let _beside = beside().unwrap();
+    let _alone = alone().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let plugin = Plugin::start_and_wait(&Setup::new("return", "short: ebpft_short*\n")).unwrap();
     let mut sum = Expected::default();
@@ -153,7 +153,7 @@ fn processes_that_no_walk_of_proc_would_find() {
 /// What happens before exec belongs to the old name, what happens after it to the new one.
 #[test]
 fn exec_moves_a_process_to_another_group() {
-    let _beside = beside().unwrap();
+    let _alone = alone().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let second = install(directory.path(), "ebpft_second").unwrap();
     let groups = "first: ebpft_first\nsecond: ebpft_second\n";
@@ -194,7 +194,7 @@ fn a_load_over_many_intervals() {
 /// `disable apps = yes` removes the charts per group and keeps the system's.
 #[test]
 fn without_applications_the_totals_stay() {
-    let _beside = beside().unwrap();
+    let _alone = alone().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let global = "ebpf load mode = return\n    disable apps = yes";
     let setup = Setup { ebpf_conf: Some(tests::plugin::only_process(global)), ..Setup::new("return", "") };

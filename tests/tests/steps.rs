@@ -11,7 +11,8 @@ fn run(option: &str, mounts: &str) -> String {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let programs = tests::system::program_directory().unwrap();
     let kernel = std::env::var("EBPF_STEPS_KERNEL").unwrap_or_else(|_| "6.12".to_owned());
-    let output = Command::new(workspace.join("tools/vm"))
+    let output = Command::new("nice")
+        .arg(workspace.join("tools/vm"))
         .args(["--kernel", &kernel, "--cpus", "2", "--memory", "768", "--timeout", "240", "--mount", mounts])
         .args(["--file", programs.join("supervisor").to_str().unwrap()])
         .args(["--file", programs.join("ebpf-worker").to_str().unwrap()])
