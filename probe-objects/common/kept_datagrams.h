@@ -33,7 +33,7 @@ static __always_inline struct pt_regs *caller_registers(void)
 	return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
 }
 
-/* Whether a program is attached to the end of this system call. Of sends, those with several destinations need it. */
+/* Whether a program is attached to the end of this system call. Of sends, sendmmsg needs it. */
 static __always_inline int is_told_at_the_end(const struct pt_regs *regs, const struct peer *known, int is_received)
 {
 	if (!is_received)

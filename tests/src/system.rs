@@ -74,8 +74,8 @@ fn vm_jobs() -> (&'static str, &'static str) {
     ("VM_JOBS", if std::env::var_os("NEXTEST").is_some() { "1" } else { "2" })
 }
 
-/// Runs `tools/TOOL` with these arguments, on this machine or beside others in guests, which give way to other programs. `cells`: the variable that names the test's own
-/// program, and that program. Fails with what it printed.
+/// Runs `tools/TOOL` with these arguments, on this machine or in guests, which give way to other programs. `cells`: the variable that names the
+/// test's own program, and that program. Fails with what it printed.
 pub fn run_tool(tool: &str, arguments: &[&str], cells: (&str, &str)) -> Result<()> {
     let workspace =
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the tests' folder has no parent")?;

@@ -62,15 +62,30 @@ static enum how naming(long i)
 	return kinds[i % 3];
 }
 
+/* Three servers in the one role, a client that is not connected in the other. */
+static void open_ends(struct end servers[3], struct end *client, char family)
+{
+	for (int n = 0; n < 3 && is_server; n++)
+		servers[n] = udp_server(family, port + n);
+	if (!is_server)
+		*client = udp_client(family, port);
+	meet();
+}
+
+static void close_ends(struct end servers[3], struct end *client)
+{
+	meet();
+	for (int n = 0; n < 3 && is_server; n++)
+		close(servers[n].fd);
+	if (!is_server)
+		close(client->fd);
+}
+
 /* COUNT sends of a client that is not connected, to three peers in turn; each answers before the next is asked. */
 static void op_udp_unconnected(long times, long bytes, char family)
 {
 	struct end servers[3], client;
-	for (int i = 0; i < 3 && is_server; i++)
-		servers[i] = udp_server(family, port + i);
-	if (!is_server)
-		client = udp_client(family, port);
-	meet();
+	open_ends(servers, &client, family);
 	for (long i = 0; i < times; i++) {
 		if (is_server) {
 			answer_datagrams(&servers[i % 3], naming(i / 3), bytes);
@@ -79,22 +94,14 @@ static void op_udp_unconnected(long times, long bytes, char family)
 		client.peer = address_of(family, port + i % 3);
 		ask_datagrams(&client, naming(i / 3), (i + 1) % HOWS, bytes);
 	}
-	meet();
-	for (int i = 0; i < 3 && is_server; i++)
-		close(servers[i].fd);
-	if (!is_server)
-		close(client.fd);
+	close_ends(servers, &client);
 }
 
 /* COUNT calls of sendmmsg with three destinations each, not answered. */
 static void op_udp_mixed(long times, long bytes, char family)
 {
 	struct end servers[3], client;
-	for (int i = 0; i < 3 && is_server; i++)
-		servers[i] = udp_server(family, port + i);
-	if (!is_server)
-		client = udp_client(family, port);
-	meet();
+	open_ends(servers, &client, family);
 	for (long i = 0; i < times; i++) {
 		struct sockaddr_storage peers[3];
 		struct mmsghdr messages[3];
@@ -120,11 +127,7 @@ static void op_udp_mixed(long times, long bytes, char family)
 			sent_to(&client, &peers[n], messages[n].msg_len);
 		hear();
 	}
-	meet();
-	for (int i = 0; i < 3 && is_server; i++)
-		close(servers[i].fd);
-	if (!is_server)
-		close(client.fd);
+	close_ends(servers, &client);
 }
 
 /* Takes an answer of three servers, by one of the calls that tell who sent it, or by one that does not: that is booked with whom was asked last. */
@@ -157,11 +160,7 @@ static void take_answers(struct end *client, long i)
 static void op_udp_answers(long times, long bytes, char family)
 {
 	struct end servers[3], client;
-	for (int n = 0; n < 3 && is_server; n++)
-		servers[n] = udp_server(family, port + n);
-	if (!is_server)
-		client = udp_client(family, port);
-	meet();
+	open_ends(servers, &client, family);
 	for (long i = 0; i < times; i++) {
 		for (int n = 0; n < 3; n++) {
 			if (is_server) {
@@ -176,11 +175,7 @@ static void op_udp_answers(long times, long bytes, char family)
 		if (!is_server)
 			take_answers(&client, i);
 	}
-	meet();
-	for (int n = 0; n < 3 && is_server; n++)
-		close(servers[n].fd);
-	if (!is_server)
-		close(client.fd);
+	close_ends(servers, &client);
 }
 
 /* COUNT clients, a datagram each: one port of the server. */
