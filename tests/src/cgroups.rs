@@ -16,7 +16,6 @@ use crate::chaos;
 use crate::compare::{group_differences, sum_differences};
 use crate::effects::Expected;
 use crate::inject::Held;
-use crate::load::Load;
 use crate::plugin::{Plugin, Setup, only_process};
 use crate::residue::wait_dead;
 use crate::system::{children, is_alive, wait_until, workers};
@@ -30,8 +29,6 @@ const SUBGROUP: &str = "agent";
 /// The programs, as their cgroups are called, and a chart of each.
 const PROGRAMS: [(&str, &str); 2] = [("process", "ebpf.io"), ("network-viewer", "ebpf.tcp_functions")];
 
-const LOAD: &str = "read=211:100 write=97:10 open=31 open_fail=7 unlink=11 fork=3 thread=3 sleep_ms=5";
-
 /// An emulated CPU takes its time.
 const REPLACE_LIMIT: Duration = Duration::from_secs(60);
 const END_LIMIT: Duration = Duration::from_secs(30);
@@ -42,7 +39,10 @@ const GONE_LIMIT: Duration = Duration::from_secs(2);
 const GLOBAL: &str = "ebpf load mode = return\n    ebpf co-re tracing = tracepoint";
 
 fn setup() -> Setup {
-    Setup { ebpf_conf: Some(format!("[global]\n    {GLOBAL}\n")), ..Setup::new("return", &chaos::groups()) }
+    Setup {
+        ebpf_conf: Some(format!("[global]\n    {GLOBAL}\n")),
+        ..Setup::new("return", &chaos::process::groups())
+    }
 }
 
 /// Everything, in the order in which each step needs the one before.
@@ -299,8 +299,7 @@ fn run_load(stop: &AtomicBool) -> Result<Expected> {
             break;
         }
         let own = directory.path().join((round % 8).to_string());
-        fs::create_dir_all(&own)?;
-        done += Load::run(&own, "ebpft_chaos", LOAD)?;
+        done += chaos::process::load_once(&own)?;
         sleep(Duration::from_millis(100));
     }
     Ok(done)

@@ -1,48 +1,39 @@
 //! Ends workers at random moments, in every way, while a known load runs: not one event may be lost or counted twice.
+//!
+//! - [`process`], [`network`]: the load of each program, and what must be shown of it.
+//! - [`way`]: how a worker is ended.
+
+pub mod network;
+pub mod process;
+pub mod way;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use nix::libc;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use anyhow::{Context, Result, anyhow, ensure};
+use nix::sys::signal::Signal;
 
-use crate::compare::{group_differences, sum_differences};
-use crate::effects::Expected;
-use crate::load::Load;
-use crate::plugin::{Plugin, Setup};
-use crate::system::{is_alive, wait_until, workers};
+use crate::plugin::{Finished, Plugin, Setup};
+use crate::system::{wait_until, workers};
+use way::Way;
 
-/// The group of the load.
-const GROUP: &str = "chaos";
-/// What the load does over and over: every counter moves, and some in a hundredth of a second.
-const STEP: &str = "read=211:100 write=97:10 open=31 open_fail=7 close_fail=3 unlink=11 fork=3 thread=3 read_fail=5 sleep_ms=5";
-/// Most bytes of one of its calls.
-const LARGEST: i64 = 100;
-/// A stopped worker is noticed within three intervals; patience doubles when several are stopped before they have delivered anything.
-const NOTICE_LIMIT: Duration = Duration::from_secs(30);
 /// An emulated CPU takes its time.
 const REPLACE_LIMIT: Duration = Duration::from_secs(60);
 
 /// The kernel takes programs away one after the other; kernels under emulation take seconds for that (`matrix/kills.rs`).
 const END_LIMIT: Duration = Duration::from_secs(60);
 
-/// A way to end a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// SIGKILL.
-    Kill,
-    /// SIGSEGV.
-    Segv,
-    /// SIGABRT.
-    Abort,
-    /// No more memory than it has: the next allocation aborts.
-    OutOfMemory,
-    /// SIGSTOP: the supervisor must notice.
-    Stop,
+/// How many workers are ended, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// Workers to end.
+    pub kills: usize,
+    /// Longest time between two, milliseconds.
+    pub pause_ms: u64,
+    /// Repeats a run: any number but 0.
+    pub seed: u64,
 }
 
 /// Random numbers that a seed repeats.
@@ -62,17 +53,6 @@ impl Chance {
         self.0 ^= self.0 << 17;
         (self.0 >> 11) % bound
     }
-
-    /// SIGSTOP seldom, as it takes seconds.
-    fn way(&mut self) -> Way {
-        match self.below(24) {
-            0 => Way::Stop,
-            1..4 => Way::OutOfMemory,
-            4..8 => Way::Segv,
-            8..12 => Way::Abort,
-            _ => Way::Kill,
-        }
-    }
 }
 
 /// What was done.
@@ -80,10 +60,10 @@ impl Chance {
 pub struct Report {
     /// Workers ended, by way.
     ways: Vec<(Way, usize)>,
-    /// What the load did.
-    pub done: Expected,
+    /// What the load did, in short.
+    done: String,
     /// From a worker's end to the next worker's being there, longest.
-    pub longest_gap: Duration,
+    longest_gap: Duration,
     /// Runs of programs that the kernel skipped, and the plugin drew; so many events may be missing.
     skipped: i64,
 }
@@ -107,101 +87,75 @@ impl fmt::Display for Report {
         let ways: Vec<String> = self.ways.iter().map(|(way, count)| format!("{way:?} {count}")).collect();
         write!(
             f,
-            "{} workers ended ({}), {} reads and {} forks done, {} skipped and told, no worker for at most {:.2} s",
+            "{} workers ended ({}), {} done, {} skipped and told, no worker for at most {:.2} s",
             self.kills(),
             ways.join(", "),
-            self.done.read,
-            self.done.fork,
+            self.done,
             self.skipped,
             self.longest_gap.as_secs_f64()
         )
     }
 }
 
-/// Ends `kills` workers of a plugin that runs with `setup`, whose groups must be [`groups`]. `pause_ms`: longest time between two.
-///
-/// `apps`: with charts for applications, whose numbers must be exact; else the system's charts must show no less than was done. Fails
-/// with every difference.
-pub fn run(setup: &Setup, kills: usize, pause_ms: u64, seed: u64, apps: bool) -> Result<Report> {
-    let directory = tempfile::tempdir()?;
+/// A plugin that has outlived its workers, and what its load did.
+struct Outlived<T> {
+    plan: Plan,
+    report: Report,
+    done: T,
+    finished: Finished,
+}
+
+impl<T> Outlived<T> {
+    /// The report, unless there are `faults` or the plugin did not live as it must.
+    fn conclude(self, mut faults: Vec<String>) -> Result<Report> {
+        let Outlived { plan, report, finished, .. } = self;
+        faults.extend(finished.output.counter_faults());
+        if finished.status.code() != Some(0) {
+            faults.push(format!("the supervisor ended with {}", finished.status));
+        }
+        if finished.stderr.contains("attached anew") {
+            faults.push("all was attached anew".to_owned());
+        }
+        ensure!(
+            faults.is_empty(),
+            "seed {}; {report}\n{}\nlog:\n{}",
+            plan.seed,
+            faults.join("\n"),
+            finished.stderr
+        );
+        Ok(report)
+    }
+
+    /// Whether results are lost that the kernel does not tell of: kretprobes, where the log warns of it.
+    fn loses_returns(&self) -> bool {
+        self.finished.stderr.contains("results are taken by kretprobes, which lose some")
+    }
+}
+
+/// Ends workers of a plugin that runs with `setup`, as `plan` says, beside `load`, which is told when to stop.
+fn outlive<T: Send>(
+    setup: &Setup,
+    plan: Plan,
+    load: impl FnOnce(&AtomicBool) -> Result<T> + Send,
+) -> Result<Outlived<T>> {
     let mut plugin = Plugin::start_and_wait(setup)?;
-    let mut chance = Chance::new(seed);
+    let mut chance = Chance::new(plan.seed);
     let (mut report, stop) = (Report::default(), AtomicBool::new(false));
-    thread::scope(|scope| -> Result<()> {
-        let load = scope.spawn(|| run_load(directory.path(), &stop));
-        let ended = (0..kills).try_for_each(|_| {
-            sleep(Duration::from_millis(chance.below(pause_ms)));
-            end_worker(plugin.pid(), chance.way(), &mut report)
+    let done = thread::scope(|scope| {
+        let load = scope.spawn(|| load(&stop));
+        let ended = (0..plan.kills).try_for_each(|_| {
+            sleep(Duration::from_millis(chance.below(plan.pause_ms)));
+            let way = Way::by_chance(&mut chance);
+            end_worker(plugin.pid(), way, &mut report)
         });
         stop.store(true, Ordering::Relaxed);
-        report.done = load.join().map_err(|_| anyhow::anyhow!("the load's thread died"))??;
-        ended.with_context(|| format!("seed {seed}; {report}; log:\n{}", plugin.stderr()))
+        let done = load.join().map_err(|_| anyhow!("the load's thread died"))?;
+        ended.with_context(|| format!("seed {}; {report}; log:\n{}", plan.seed, plugin.stderr()))?;
+        done
     })?;
     plugin.wait_ticks(4)?;
     plugin.signal(Signal::SIGTERM)?;
-    let finished = plugin.finish(END_LIMIT)?;
-    let mut faults = finished.output.counter_faults();
-    if apps {
-        let lossy = finished.stderr.contains("results are taken by kretprobes, which lose some");
-        report.skipped = finished.output.total("ebpf.process_missed", "recursion");
-        let differences = group_differences(&finished.output, GROUP, &report.done, true);
-        let is_told = |text: &str| lossy && is_lost_return(text) || is_skipped(text, report.skipped);
-        faults.extend(differences.into_iter().filter(|text| !is_told(text)));
-        faults.extend(sum_differences(&finished.output, true));
-    } else {
-        let shown = finished.output.total("ebpf.io", "vfs_read");
-        if shown.cast_unsigned() < report.done.read {
-            faults.push(format!("{} reads were done, {shown} are shown", report.done.read));
-        }
-    }
-    if finished.status.code() != Some(0) {
-        faults.push(format!("the supervisor ended with {}", finished.status));
-    }
-    if finished.stderr.contains("attached anew") {
-        faults.push("all was attached anew".to_owned());
-    }
-    ensure!(faults.is_empty(), "seed {seed}; {report}\n{}\nlog:\n{}", faults.join("\n"), finished.stderr);
-    Ok(report)
-}
-
-/// Whether fewer are shown than there were, and no more are missing than runs of programs that the kernel skipped and the plugin drew: kernels with
-/// full or lazy preemption skip some (`docs/kernel-matrix.md`).
-fn is_skipped(difference: &str, skipped: i64) -> bool {
-    let numbers = numbers(difference);
-    let missing = numbers.first().unwrap_or(&0) - numbers.last().unwrap_or(&0);
-    skipped > 0
-        && missing > 0
-        && missing <= skipped * if difference.contains(" bytes must be") { LARGEST } else { 1 }
-}
-
-/// Whether fewer results are shown than there were, which kretprobes lose without telling; calls and what they do not lose must be exact.
-fn is_lost_return(difference: &str) -> bool {
-    let numbers = numbers(difference);
-    let of_result = difference.contains(" bytes must be") || difference.contains(" error must be");
-    of_result && numbers.first() > numbers.last()
-}
-
-fn numbers(text: &str) -> Vec<i64> {
-    text.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect()
-}
-
-/// `apps_groups.conf` of the load.
-pub fn groups() -> String {
-    format!("{GROUP}: ebpft_chaos\n")
-}
-
-fn run_load(directory: &std::path::Path, stop: &AtomicBool) -> Result<Expected> {
-    let mut done = Expected::default();
-    for round in 0.. {
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-        // Children of the last load may still end, and its file is busy until then.
-        let own = directory.join((round % 8).to_string());
-        std::fs::create_dir_all(&own)?;
-        done += Load::run(&own, "ebpft_chaos", STEP)?;
-    }
-    Ok(done)
+    Ok(Outlived { plan, report, done, finished: plugin.finish(END_LIMIT)? })
 }
 
 /// Ends one worker of `supervisor`, and waits until there is another.
@@ -212,53 +166,11 @@ fn end_worker(supervisor: u32, way: Way, report: &mut Report) -> Result<()> {
         Ok(!found.is_empty())
     })?;
     let victim = found[0];
-    let way = end(victim, way)?;
-    report.add(way);
+    report.add(way.end(victim)?);
     let dead = Instant::now();
     wait_until("the next worker", REPLACE_LIMIT, || {
         Ok(workers(supervisor)?.iter().any(|&pid| pid != victim))
     })?;
     report.longest_gap = report.longest_gap.max(dead.elapsed());
     Ok(())
-}
-
-/// Takes every further allocation from a process.
-fn no_more_memory(pid: u32) {
-    let limit = libc::rlimit { rlim_cur: 4096, rlim_max: 4096 };
-    for resource in [libc::RLIMIT_DATA, libc::RLIMIT_AS] {
-        // SAFETY: reads one live `rlimit` and writes nothing, as the last pointer is null. One that is gone already is no error.
-        let _ = unsafe { libc::prlimit(pid.cast_signed(), resource, &raw const limit, std::ptr::null_mut()) };
-    }
-}
-
-/// Returns the way that did it: memory may be enough for long.
-fn end(pid: u32, way: Way) -> Result<Way> {
-    let send = |signal| {
-        let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
-    };
-    match way {
-        Way::Kill => send(Signal::SIGKILL),
-        Way::Stop => send(Signal::SIGSTOP),
-        Way::Abort => send(Signal::SIGABRT),
-        // Rust's handler takes the first for a fault and lets it happen again; two at once are one.
-        Way::Segv => {
-            wait_until("the worker's end", NOTICE_LIMIT, || {
-                send(Signal::SIGSEGV);
-                Ok(!is_alive(pid))
-            })?;
-        }
-        Way::OutOfMemory => {
-            no_more_memory(pid);
-        }
-    }
-    let limit = if way == Way::OutOfMemory { Duration::from_secs(2) } else { NOTICE_LIMIT };
-    match wait_until("the worker's end", limit, || Ok(!is_alive(pid))) {
-        // It may have all the memory that it needs.
-        Err(_) if way == Way::OutOfMemory => {
-            send(Signal::SIGKILL);
-            wait_until("the worker's end", NOTICE_LIMIT, || Ok(!is_alive(pid)))?;
-            Ok(Way::Kill)
-        }
-        waited => waited.map(|()| way).with_context(|| format!("{way:?}")),
-    }
 }

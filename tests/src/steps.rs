@@ -16,7 +16,6 @@ use nix::unistd::Pid;
 use crate::chaos;
 use crate::compare::{group_differences, sum_differences};
 use crate::effects::Expected;
-use crate::load::Load;
 use crate::model::Output;
 use crate::plugin::{Plugin, Setup};
 
@@ -26,8 +25,6 @@ const END_LIMIT: Duration = Duration::from_secs(30);
 const WATCH: Duration = Duration::from_secs(3);
 /// An epoch begins half a second to one and a half after the one before; an emulated CPU adds to that.
 const EPOCH_US: std::ops::Range<u64> = 400_000..1_900_000;
-const STEP: &str =
-    "read=211:100 write=97:10 open=31 open_fail=7 unlink=11 fork=3 thread=3 read_fail=5 sleep_ms=5";
 /// The second CPU, which can be taken away.
 const ONLINE: &str = "/sys/devices/system/cpu/cpu1/online";
 
@@ -41,7 +38,7 @@ struct Watched {
 
 impl Watched {
     fn start() -> Result<Watched> {
-        let plugin = Plugin::start_and_wait(&Setup::new("return", &chaos::groups()))?;
+        let plugin = Plugin::start_and_wait(&Setup::new("return", &chaos::process::groups()))?;
         Ok(Watched { plugin, directory: tempfile::tempdir()?, done: Expected::default(), loads: 0 })
     }
 
@@ -56,8 +53,7 @@ impl Watched {
         sched_setaffinity(Pid::from_raw(0), &cpus).context("cannot choose a CPU")?;
         let own = self.directory.path().join(self.loads.to_string());
         self.loads += 1;
-        fs::create_dir_all(&own)?;
-        self.done += Load::run(&own, "ebpft_chaos", STEP)?;
+        self.done += chaos::process::load_once(&own)?;
         Ok(())
     }
 

@@ -5,20 +5,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tests::chaos;
+use tests::chaos::{self, Plan};
 use tests::inject::Held;
 use tests::load::Load;
 use tests::model::Output;
-use tests::network::compare::{group_differences, sum_differences};
-use tests::network::pair::{Both, Pair, Place, groups, names};
-use tests::network::words::EVERYTHING;
-use tests::plugin::{Plugin, SHOW_ALL, STOP_LIMIT, Setup, only_network, only_process};
+use tests::plugin::{Plugin, SHOW_ALL, STOP_LIMIT, Setup, only_process};
 use tests::residue::{Residue, wait_dead};
 use tests::system::{alone, children, wait_until, workers};
 
@@ -31,39 +27,47 @@ fn seed() -> u64 {
     number("EBPF_CHAOS_SEED", now.as_nanos() as u64)
 }
 
-fn chaos(setup: &Setup, kills: u64, apps: bool) {
+fn plan(kills: u64) -> Plan {
+    let (kills, pause_ms) = (number("EBPF_CHAOS_KILLS", kills), number("EBPF_CHAOS_PAUSE_MS", 900));
+    Plan { kills: kills as usize, pause_ms, seed: seed() }
+}
+
+/// Nothing must remain of what `run` runs.
+fn chaos(run: impl FnOnce() -> anyhow::Result<chaos::Report>) {
     let _alone = alone().unwrap();
     let before = Residue::now().unwrap();
-    let (kills, pause) = (number("EBPF_CHAOS_KILLS", kills), number("EBPF_CHAOS_PAUSE_MS", 900));
-    let report = chaos::run(setup, kills as usize, pause, seed(), apps).unwrap();
+    let report = run().unwrap();
     eprintln!("{report}");
     before.wait_gone(STOP_LIMIT).unwrap();
 }
 
 #[test]
 fn workers_end_in_every_way() {
-    chaos(&Setup::new("return", &chaos::groups()), 40, true);
+    let setup = Setup::new("return", &chaos::process::groups());
+    chaos(|| chaos::process::run(&setup, plan(40), true));
 }
 
 /// Objects without BTF keep their rows in the hash, and attach other programs.
 #[test]
 fn workers_end_without_btf() {
     let conf = only_process("ebpf load mode = return\n    ebpf type format = legacy");
-    chaos(&Setup { ebpf_conf: Some(conf), ..Setup::new("return", &chaos::groups()) }, 15, true);
+    let setup = Setup { ebpf_conf: Some(conf), ..Setup::new("return", &chaos::process::groups()) };
+    chaos(|| chaos::process::run(&setup, plan(15), true));
 }
 
 /// Rows that only grow: their totals must survive a worker.
 #[test]
 fn workers_end_without_applications() {
     let conf = only_process("ebpf load mode = return\n    disable apps = yes");
-    chaos(&Setup { ebpf_conf: Some(conf), ..Setup::new("return", "") }, 15, false);
+    let setup = Setup { ebpf_conf: Some(conf), ..Setup::new("return", "") };
+    chaos(|| chaos::process::run(&setup, plan(15), false));
 }
 
 /// A worker that is stopped costs its own charts three intervals, and no event.
 #[test]
 fn a_stopped_worker_is_noticed_within_three_intervals() {
     let _alone = alone().unwrap();
-    let plugin = Plugin::start_and_wait(&Setup::new("return", &chaos::groups())).unwrap();
+    let plugin = Plugin::start_and_wait(&Setup::new("return", &chaos::process::groups())).unwrap();
     let stopped = workers(plugin.pid()).unwrap();
     let started = Instant::now();
     kill(Pid::from_raw(stopped[0].cast_signed()), Signal::SIGSTOP).unwrap();
@@ -77,7 +81,7 @@ fn a_stopped_worker_is_noticed_within_three_intervals() {
 /// and what is left of one, and the next one counts. Returns the log.
 fn disturb_while_it_loads(disturb: impl Fn(u32)) -> String {
     let _alone = alone().unwrap();
-    let mut plugin = Plugin::start(&Setup::new("return", &chaos::groups())).unwrap();
+    let mut plugin = Plugin::start(&Setup::new("return", &chaos::process::groups())).unwrap();
     let mut disturbed = Vec::new();
     wait_until("the first worker", Duration::from_secs(5), || {
         disturbed = workers(plugin.pid())?;
@@ -114,7 +118,7 @@ fn charts_of_other_workers_miss_no_sample() {
     let _alone = alone().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let conf = format!("[global]\n    ebpf load mode = return\n[network viewer]\n{SHOW_ALL}\n");
-    let setup = Setup { ebpf_conf: Some(conf), ..Setup::new("return", &chaos::groups()) };
+    let setup = Setup { ebpf_conf: Some(conf), ..Setup::new("return", &chaos::process::groups()) };
     // A worker does not tell its module, but its number: the process program's is the first that is started.
     for (victim, others) in [(0, "ebpf.tcp_functions"), (1, "ebpf.file_descriptor")] {
         let mut plugin = Plugin::start_and_wait(&setup).unwrap();
@@ -168,7 +172,7 @@ fn nothing_remains_of_killed_supervisors() {
     let before = Residue::now().unwrap();
     let mut chance = chaos::Chance::new(seed());
     for round in 0..number("EBPF_CHAOS_SUPERVISORS", 8) {
-        let setup = Setup::new("return", &chaos::groups());
+        let setup = Setup::new("return", &chaos::process::groups());
         let plugin = if round % 2 == 0 {
             Plugin::start_and_wait(&setup).unwrap()
         } else {
@@ -185,51 +189,8 @@ fn nothing_remains_of_killed_supervisors() {
     }
 }
 
-/// Traffic by process: rows and slots of flows are taken over like everything else.
 #[test]
 fn workers_of_the_network_viewer_end() {
-    let _alone = alone().unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let pairs = ["neta", "netb", "netc", "netd"];
-    let conf = only_network("ebpf load mode = return", SHOW_ALL);
-    let setup = Setup { ebpf_conf: Some(conf), ..Setup::new("return", &groups(&pairs)) };
-    let mut plugin = Plugin::start_and_wait(&setup).unwrap();
-    let (stop, supervisor) = (AtomicBool::new(false), plugin.pid());
-    let (done, killed) = thread::scope(|scope| {
-        let killer = scope.spawn(|| {
-            let (mut chance, mut killed) = (chaos::Chance::new(seed()), 0);
-            while !stop.load(Ordering::Relaxed) {
-                thread::sleep(Duration::from_millis(20 + chance.below(150)));
-                for worker in workers(supervisor).unwrap() {
-                    killed += usize::from(kill(Pid::from_raw(worker.cast_signed()), Signal::SIGKILL).is_ok());
-                }
-            }
-            killed
-        });
-        let run = |name: &&str| {
-            let mut pair = Pair::start(directory.path(), name, &Place::loopback(21000), EVERYTHING).unwrap();
-            pair.wait_paused().unwrap();
-            pair.go().unwrap();
-            pair.finish().unwrap()
-        };
-        let done: Vec<Both> = pairs.iter().map(run).collect();
-        stop.store(true, Ordering::Relaxed);
-        (done, killer.join().unwrap())
-    });
-    plugin.wait_ticks(4).unwrap();
-    let finished = plugin.stop().unwrap();
-    let mut faults = finished.output.counter_faults();
-    for (name, both) in pairs.iter().zip(&done) {
-        let [server, client] = names(name);
-        faults.extend(group_differences(&finished.output, &server, &both.server, true));
-        faults.extend(group_differences(&finished.output, &client, &both.client, true));
-    }
-    faults.extend(sum_differences(&finished.output));
-    eprintln!("{killed} workers of the network viewer ended");
-    assert!(
-        faults.is_empty() && killed > 2,
-        "{killed} ended\n{}\nlog:\n{}",
-        faults.join("\n"),
-        finished.stderr
-    );
+    let setup = chaos::network::setup("ebpf load mode = return");
+    chaos(|| chaos::network::run(&setup, plan(15)));
 }

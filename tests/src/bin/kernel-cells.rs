@@ -14,7 +14,7 @@ use tests::matrix::{document, kills, traffic};
 
 const USAGE: &str = "\
 usage: kernel-cells KERNEL [--quiet] [--preempts] KIND...      KIND: cells, lockdown, twists, tracefs, refusals, alone, network
-       kernel-cells KERNEL --kills COUNT          starts and kills, COUNT times for each strategy
+       kernel-cells KERNEL --kills COUNT STRATEGY starts and kills, COUNT times
        kernel-cells --document RESULTS...         the document, from files with results
 --quiet: nothing else runs on this machine, so that totals of the system can be compared too
 --preempts: this kernel preempts eBPF programs, so what is missing must be drawn as skipped";
@@ -42,7 +42,9 @@ fn run(arguments: &[String]) -> Result<bool> {
             print!("{}", document::render(&lines));
             Ok(true)
         }
-        [kernel, "--kills", count] => report(&kills::run(kernel, count.parse().context(USAGE)?)?),
+        [kernel, "--kills", count, strategy] => {
+            report(&[kills::run(kernel, strategy, count.parse().context(USAGE)?)?])
+        }
         [kernel, words @ ..] if !kernel.starts_with('-') => run_kinds(kernel, words),
         _ => bail!("{USAGE}"),
     }

@@ -20,15 +20,13 @@ use crate::system::{processes, wait_until};
 const FREE_LIMIT: Duration = Duration::from_secs(180);
 const STRATEGIES: [&str; 3] = ["trampoline", "tracepoint", "probe"];
 
-/// Kills the plugin `count` times for each strategy: every second time as soon as it counts, else during its start, at
-/// moments spread over the time that a start takes.
+/// Kills the plugin `count` times while it counts by `strategy`: every second time as soon as it counts, else during its start,
+/// at moments spread over the time that a start takes.
 ///
 /// Needs tracefs and debugfs at their usual places. Fails when a start fails; what is left over is an outcome.
-pub fn run(kernel: &str, count: usize) -> Result<Vec<Line>> {
-    STRATEGIES.iter().map(|strategy| kill_strategy(kernel, strategy, count)).collect()
-}
-
-fn kill_strategy(kernel: &str, strategy: &'static str, count: usize) -> Result<Line> {
+pub fn run(kernel: &str, strategy: &str, count: usize) -> Result<Line> {
+    let strategy = STRATEGIES.into_iter().find(|known| *known == strategy);
+    let strategy = strategy.with_context(|| format!("a strategy is one of {STRATEGIES:?}"))?;
     let cell = Cell { strategy, format: "default", mode: "return", apps: true, twist: Twist::None };
     let before = Kept::now()?;
     let mut start_time = Duration::from_millis(500);
@@ -55,6 +53,9 @@ fn kill_strategy(kernel: &str, strategy: &'static str, count: usize) -> Result<L
             break;
         }
         longest = longest.max(killed.elapsed());
+        if (number + 1) % 10 == 0 {
+            eprintln!("kernel-cells: {strategy}: {} of {count} kills", number + 1);
+        }
     }
     eprintln!(
         "kernel-cells: {strategy}: start {:.1} s, all gone after at most {:.2} s",

@@ -1,0 +1,78 @@
+//! Chaos beside traffic: rows of processes and slots of flows are taken over alike.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Result;
+
+use super::{Outlived, Plan, Report, outlive};
+use crate::matrix::log;
+use crate::network::compare::{group_differences, sum_differences};
+use crate::network::done::Done;
+use crate::network::flows::{self, Booked};
+use crate::network::pair::{Both, Pair, Place, groups as groups_of, names};
+use crate::network::words::MATRIX;
+use crate::plugin::{SHOW_ALL, Setup, only_network};
+
+const PAIR: &str = "netc";
+
+/// A plugin with the network viewer alone and the load's groups; `global` goes into `[global]`.
+pub fn setup(global: &str) -> Setup {
+    Setup { ebpf_conf: Some(only_network(global, SHOW_ALL)), ..Setup::new("return", &groups_of(&[PAIR])) }
+}
+
+/// Ends workers of the network viewer; the plugin runs with `setup`, which must be of [`setup`]. Numbers of each process, each peer
+/// and each port must be exact, unless this kernel has no hooks to count by. Fails with every difference.
+pub fn run(setup: &Setup, plan: Plan) -> Result<Report> {
+    let mut outlived = outlive(setup, plan, load_until)?;
+    if let Some(reason) = log::read(&outlived.finished.stderr).reason("tcp_send") {
+        outlived.report.done = format!("nothing counted ({reason}) and nothing");
+        return outlived.conclude(Vec::new());
+    }
+    let sum = outlived.done.sum();
+    outlived.report.done =
+        format!("{} sends over TCP, {} over UDP", sum.total("tcp_send"), sum.total("udp_send"));
+    outlived.report.skipped = outlived.finished.output.total("ebpf.network_viewer_missed", "recursion");
+    let faults = faults(&outlived);
+    outlived.conclude(faults)
+}
+
+fn load_until(stop: &AtomicBool) -> Result<Both> {
+    let mut done = Both { server: Done::default(), client: Done::default() };
+    while !stop.load(Ordering::Relaxed) {
+        let directory = tempfile::tempdir()?;
+        let mut pair = Pair::start(directory.path(), PAIR, &Place::loopback(21000), MATRIX)?;
+        pair.wait_paused()?;
+        pair.go()?;
+        let both = pair.finish()?;
+        done.server += &both.server;
+        done.client += &both.client;
+    }
+    Ok(done)
+}
+
+fn faults(outlived: &Outlived<Both>) -> Vec<String> {
+    let (output, done) = (&outlived.finished.output, &outlived.done);
+    let (lossy, skipped) = (outlived.loses_returns(), outlived.report.skipped);
+    let mut faults = Vec::new();
+    for (group, part) in names(PAIR).iter().zip([&done.server, &done.client]) {
+        faults.extend(group_differences(output, group, part, true));
+    }
+    faults.retain(|text| !is_told(text, lossy, skipped));
+    let booked = if lossy || skipped > 0 { Booked::Fewer } else { Booked::All };
+    faults.extend(flows::differences(output, &done.sum(), booked, |port| port.to_string()));
+    faults.extend(flows::sum_differences(output));
+    faults.extend(sum_differences(output));
+    faults
+}
+
+/// Whether fewer are shown than there were, because kretprobes lost results, or because the kernel skipped programs and the plugin drew so many. Of
+/// bytes it is not known how many a skipped call had.
+fn is_told(difference: &str, lossy: bool, skipped: i64) -> bool {
+    let Some((_, numbers)) = difference.split_once(" expected ") else { return false };
+    let mut numbers =
+        numbers.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse::<i64>().ok());
+    let missing = numbers.next().unwrap_or(0) - numbers.next().unwrap_or(0);
+    let is_bytes = difference.contains("bytes");
+    let is_result = is_bytes || difference.contains("error");
+    missing > 0 && (lossy && is_result || skipped > 0 && is_bytes || missing <= skipped)
+}
