@@ -112,6 +112,31 @@ struct flowi6 {
 	union flowi_uli uli;
 };
 
+/*
+ * What perf hands to programs at tracepoints that TRACE_EVENT declares. The common fields before these take 8 bytes, and 12 where the
+ * PREEMPT_RT patches (before 6.12) add preempt_lazy_count to them.
+ */
+struct trace_event_raw_sys_exit {
+	long id;
+	long ret;
+};
+
+struct trace_event_raw_inet_sock_set_state {
+	const void *skaddr;
+	__s32 oldstate;
+	__s32 newstate;
+	__u16 protocol;
+};
+
+/* sock_send_length and sock_recv_length (6.3). */
+struct trace_event_raw_sock_msg_length {
+	void *sk;
+	__u16 family;
+	__u16 protocol;
+	__s32 ret;
+	__s32 flags;
+};
+
 #pragma clang attribute pop
 #endif
 

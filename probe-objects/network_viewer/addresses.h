@@ -21,13 +21,14 @@ struct user_messages {
 	__u64 sent;
 };
 
-/* Context of syscalls/sys_enter_* (kernel/trace/trace_syscalls.c). */
-struct sys_enter_context {
-	__u64 common;
-	__s64 number;
+/*
+ * Context of syscalls/sys_enter_*: not the trace event's, but made for programs; the arguments stand here in every kernel (struct syscall_tp_t of
+ * kernel/trace/trace_syscalls.c).
+ */
+struct syscall_enter_context {
+	__u64 common[2];
 	__u64 arguments[6];
 };
-
 
 /* Fails for no address, for other families, and for what cannot be read. */
 static __always_inline int read_address(struct peer *peer, __u64 name, __u64 length)
@@ -44,7 +45,7 @@ static __always_inline int read_address(struct peer *peer, __u64 name, __u64 len
 	return 0;
 }
 
-SEC("tracepoint") int tracepoint_syscalls_sys_enter_sendto(struct sys_enter_context *ctx)
+SEC("tracepoint") int tracepoint_syscalls_sys_enter_sendto(struct syscall_enter_context *ctx)
 {
 	struct peer peer;
 	if (ctx->arguments[4] && !read_address(&peer, ctx->arguments[4], ctx->arguments[5]))
@@ -52,7 +53,7 @@ SEC("tracepoint") int tracepoint_syscalls_sys_enter_sendto(struct sys_enter_cont
 	return 0;
 }
 
-SEC("tracepoint") int tracepoint_syscalls_sys_enter_sendmsg(struct sys_enter_context *ctx)
+SEC("tracepoint") int tracepoint_syscalls_sys_enter_sendmsg(struct syscall_enter_context *ctx)
 {
 	struct user_message message;
 	struct peer peer;
@@ -64,7 +65,7 @@ SEC("tracepoint") int tracepoint_syscalls_sys_enter_sendmsg(struct sys_enter_con
 }
 
 /* Of several messages all is told when the call ends. */
-SEC("tracepoint") int tracepoint_syscalls_sys_enter_sendmmsg(struct sys_enter_context *ctx)
+SEC("tracepoint") int tracepoint_syscalls_sys_enter_sendmmsg(struct syscall_enter_context *ctx)
 {
 	struct peer unknown;
 	clear_peer(&unknown);

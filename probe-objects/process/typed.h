@@ -190,20 +190,13 @@ SEC("tp_btf/sys_exit") int tp_btf_sys_exit(unsigned long long *ctx)
 }
 
 #if FLAVOUR_ROWS
-/* Context of the tracepoints raw_syscalls/sys_exit and syscalls/sys_exit_*; the same since 2.6.32 (kernel/trace/trace_syscalls.c). */
-struct sys_exit_context {
-	__u64 common;
-	__s64 number;
-	__s64 result;
-};
-
 /*
  * The same by a perf tracepoint, which the kernel runs with preemption off (bpf_task_pt_regs: >= 5.15). Where programs are preempted,
  * those of the other kinds are skipped on a CPU for as long as a task that was preempted inside one waits there.
  */
-SEC("tracepoint") int tracepoint_raw_syscalls_sys_exit(struct sys_exit_context *ctx)
+SEC("tracepoint") int tracepoint_raw_syscalls_sys_exit(struct trace_event_raw_sys_exit *ctx)
 {
-	__u32 events = events_of(ctx->number);
+	__u32 events = events_of(ctx->id);
 	if (!events)
 		return 0;
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -212,21 +205,26 @@ SEC("tracepoint") int tracepoint_raw_syscalls_sys_exit(struct sys_exit_context *
 	if (!IS_SHARED(call.event))
 		return 0;
 	struct pt_regs *regs = bpf_task_pt_regs(task);
-	call.number = ctx->number;
+	call.number = ctx->id;
 	call.first = is_32_bit ? regs->bx : regs->di;
 	call.third = regs->dx;
-	call.result = ctx->result;
+	call.result = ctx->ret;
 	return count_system_call(&call);
 }
 #endif
 
 #if RETURN && FLAVOUR_ROWS
+/* Context of syscalls/sys_exit_*: not the trace event's, but made for programs; its result stands here in every kernel (struct syscall_tp_t). */
+struct syscall_exit_context {
+	__u64 common[2];
+	__s64 result;
+};
 
 /*
  * clone3 has its flags in user memory, so this one program reads some, at failures only. It is a plain tracepoint program beside the
  * typed ones, so that they need no such helper (bpf_task_pt_regs: >= 5.15).
  */
-SEC("tracepoint") int tracepoint_create_failed(struct sys_exit_context *ctx)
+SEC("tracepoint") int tracepoint_create_failed(struct syscall_exit_context *ctx)
 {
 	__u64 flags = 0;
 	if (!is_failed_creation(ctx->result))
