@@ -12,7 +12,7 @@ kernel_names() {
 
 # Prints "SUITE WHERE PATTERN..." of kernel $1, nothing if the name is unknown.
 kernel_line() {
-	awk -v name="$1" '!/^#/ && $1 == name { $1 = ""; sub(/^ +/, ""); print }' "$HERE/kernels.txt"
+	awk -v name="$1" '!/^#/ && $1 == name { $1 = $2 = ""; sub(/^ +/, ""); print }' "$HERE/kernels.txt"
 }
 
 # Prints the system's apt sources as "URI|SUITES|COMPONENTS", from both formats that apt knows.
@@ -166,6 +166,6 @@ finish_kernel() {
 list_kernels() {
 	local name
 	for name in $(kernel_names); do
-		printf '%-6s %s\n' "$name" "$(cat "$CACHE/kernels/$name/release" 2>/dev/null || echo -)"
+		printf '%-7s %s\n' "$name" "$(cat "$CACHE/kernels/$name/release" 2>/dev/null || echo -)"
 	done
 }
