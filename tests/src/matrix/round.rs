@@ -18,6 +18,7 @@ use crate::effects::{Expected, expected};
 use crate::load::{Load, install};
 use crate::model::Output;
 use crate::plugin::{Finished, Plugin};
+use crate::system::wait_until;
 
 /// Several plugins load at once, on an emulated CPU.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(240);
@@ -173,6 +174,11 @@ pub fn run(kernel: &str, cells: &[Cell], machine: Machine) -> Result<Vec<Line>> 
     }
     for cell in &mut running {
         cell.said = wait_decided(&mut cell.plugin).with_context(|| cell.cell.name())?;
+    }
+    for cell in running.iter().filter(|cell| cell.said.counts()) {
+        // What a canary does is neither the loads' nor the plugins', and on a busy machine it comes late.
+        let landed = || Ok(cell.plugin.stderr().contains("canary: "));
+        wait_until("the canary's end", START_LIMIT, landed).with_context(|| cell.cell.name())?;
     }
     if let Some(entries) = &mut entries {
         entries.look()?;
