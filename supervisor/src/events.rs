@@ -5,7 +5,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Duration;
@@ -57,11 +57,19 @@ pub fn watch_launcher(ended: IpcReceiver<Ended>, events: Sender<Event>) -> io::R
 
 /// Longest time that an orderly end may take.
 const GRACE: Duration = Duration::from_millis(1200);
+/// What the end that is under way may take beyond that, milliseconds.
+static FURTHER_MS: AtomicU64 = AtomicU64::new(0);
+
+/// Lets an end that has begun take longer, by `further`.
+pub fn allow_longer_end(further: Duration) {
+    FURTHER_MS.store(further.as_millis() as u64, Ordering::Relaxed);
+}
 
 /// Asks the main loop to end; if it does not, because nobody reads the pipe that it writes to, ends the process, and with it the workers.
 fn stop(events: &Sender<Event>, reason: String) {
     let _ = events.send(Event::Stop(reason));
     thread::sleep(GRACE);
+    thread::sleep(Duration::from_millis(FURTHER_MS.load(Ordering::Relaxed)));
     std::process::exit(0);
 }
 

@@ -11,7 +11,7 @@ use shared::apps::ProcessTable;
 use crate::boundaries::{Boundaries, COLLECTING};
 use crate::breaker::Breaker;
 use crate::chart::Chart;
-use crate::events::Event;
+use crate::events::{self, Event};
 use crate::log;
 use crate::module::Module;
 use launcher::Ended;
@@ -24,9 +24,9 @@ const TENDING: Duration = Duration::from_millis(100);
 
 /// Longest time for workers to end when they are asked to, and then for the launcher to end them.
 const END_PATIENCE: Duration = Duration::from_millis(400);
-/// The same where probes are entries of `kprobe_events` (kernels before 4.17), which would stay: removing one takes the kernel up to a tenth of
-/// a second.
-const ENTRIES_PATIENCE: Duration = Duration::from_secs(10);
+/// The same where probes are entries of `kprobe_events` (kernels before 4.17), which would stay: removing one takes the kernel some grace periods,
+/// up to a tenth of a second, and more on an emulated CPU.
+const ENTRIES_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where charts go.
 pub trait Output {
@@ -78,6 +78,9 @@ impl<O: Output> Supervisor<O> {
     /// Lets the workers end, and ends those that do not.
     fn end(mut self) {
         let entries = self.modules.iter().any(Module::has_kprobe_entries);
+        if entries {
+            events::allow_longer_end(ENTRIES_PATIENCE);
+        }
         self.modules.iter_mut().for_each(Module::stop);
         let deadline = Instant::now() + if entries { ENTRIES_PATIENCE } else { END_PATIENCE };
         while !self.modules.iter().all(Module::is_gone)
