@@ -69,7 +69,7 @@ pub fn beside() -> Result<Beside> {
 }
 
 /// How many virtual machines a test may use at a time, as the variable that the tools understand: two CPUs are expected. `cargo nextest`
-/// runs two such tests at once (.config/nextest.toml), `cargo test` one.
+/// runs several such tests at once (.config/nextest.toml), `cargo test` one.
 fn vm_jobs() -> (&'static str, &'static str) {
     ("VM_JOBS", if std::env::var_os("NEXTEST").is_some() { "1" } else { "2" })
 }

@@ -1,7 +1,7 @@
 //! "Shows" 1 to 4 and 6: on every kernel, every way of counting is exact, or the plugin says why it is not offered; and
 //! `docs/kernel-matrix.md` says the same.
 //!
-//! Each test boots its kernels in virtual machines (`tools/vm`, which downloads them once), some minutes in all, two at a time. Needs root.
+//! Each test boots its kernels in virtual machines (`tools/vm`, which downloads them once), some minutes in all, several at a time. Needs root.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -25,8 +25,8 @@ machines with one CPU of twelve possible ones; `host` is the machine that made t
   than `ebpf.process_missed` draws as skipped by the kernel.
 - `≤`: never more than done. The tracepoint `sched_process_free` of the host's kernel leaves out tasks under load, a few in a
   thousand or many at once, also for perf; kernels that offer `release_task` to us count all.
-- Hooks on the function `tcp_retransmit_skb` (fexit, kprobe) do not hear of tail-loss probes: there `exact` means never more
-  than done.
+- Hooks on the function `tcp_retransmit_skb` (fexit, kprobe) do not hear of tail-loss probes, and the host's kernel runs programs
+  at raw tracepoints (raw_tp) for some retransmits only: there `exact` and `≥` mean never more than done.
 - `≥`: not fewer than done; other processes of the machine count too and cannot be told apart.
 - `(n)`: not counted, for the reason n below the table, which the plugin logs.
 - `-`: the mode has no numbers of this event.
@@ -68,14 +68,14 @@ pub fn render(lines: &[Line]) -> String {
 
 /// One kernel's part.
 fn section(kernel: &str, lines: &[&Line]) -> String {
-    let mut text = format!("\n## {kernel}\n\n");
+    let mut text = format!("\n## {kernel}\n");
     let traffic = traffic::EVENTS.iter().map(|(event, _)| *event).chain([traffic::CHECK]);
     let columns: Vec<&str> = EVENTS.iter().map(|(event, _)| *event).chain(traffic).chain(CHECKS).collect();
     let shown: Vec<&str> =
         columns.iter().copied().filter(|column| lines.iter().any(|line| line.event == *column)).collect();
     let mut reasons = Vec::new();
     if !shown.is_empty() {
-        writeln!(text, "| way | {} |", shown.join(" | ")).expect("a string takes all");
+        writeln!(text, "\n| way | {} |", shown.join(" | ")).expect("a string takes all");
         writeln!(text, "|---|{}", "---|".repeat(shown.len())).expect("a string takes all");
         for cell in in_order(lines.iter().map(|line| line.cell.as_str())) {
             let of_cell: Vec<&Line> = lines.iter().copied().filter(|line| line.cell == cell).collect();

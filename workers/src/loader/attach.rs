@@ -6,7 +6,7 @@
 
 use std::os::fd::AsFd;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use aya::Ebpf;
 use aya::programs::{Program, ProgramError};
 use shared::hooks;
@@ -207,6 +207,8 @@ fn attach_tracepoint(ebpf: &mut Ebpf, event: &str, tracepoint: &str) -> Result<(
     };
     if program.fd().is_err() {
         crate::tracefs::make_visible().context("tracefs cannot be used")?;
+        let there = crate::tracefs::root().map(|root| root.join("events").join(tracepoint).try_exists());
+        ensure!(!matches!(there, Some(Ok(false))), "this kernel has no such tracepoint");
         program.load().map_err(explain)?;
         program.attach(group, name).map_err(explain)?;
     }
