@@ -191,6 +191,5 @@ fn nothing_remains_of_killed_supervisors() {
 
 #[test]
 fn workers_of_the_network_viewer_end() {
-    let setup = chaos::network::setup("ebpf load mode = return");
-    chaos(|| chaos::network::run(&setup, plan(15)));
+    chaos(|| chaos::network::run("ebpf load mode = return", plan(15)));
 }

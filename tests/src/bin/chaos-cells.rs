@@ -68,7 +68,7 @@ fn run_way(module: &str, global: &str, plan: Plan) -> Result<Report> {
             let conf = Some(only_process(global));
             chaos::process::run(&Setup { ebpf_conf: conf, ..Setup::new("return", &groups) }, plan, true)
         }
-        "network" => chaos::network::run(&chaos::network::setup(global), plan),
+        "network" => chaos::network::run(global, plan),
         _ => bail!("`{module}` is neither process nor network"),
     }
 }

@@ -15,15 +15,13 @@ use crate::plugin::{SHOW_ALL, Setup, only_network};
 
 const PAIR: &str = "netc";
 
-/// A plugin with the network viewer alone and the load's groups; `global` goes into `[global]`.
-pub fn setup(global: &str) -> Setup {
-    Setup { ebpf_conf: Some(only_network(global, SHOW_ALL)), ..Setup::new("return", &groups_of(&[PAIR])) }
-}
-
-/// Ends workers of the network viewer; the plugin runs with `setup`, which must be of [`setup`]. Numbers of each process, each peer
-/// and each port must be exact, unless this kernel has no hooks to count by. Fails with every difference.
-pub fn run(setup: &Setup, plan: Plan) -> Result<Report> {
-    let mut outlived = outlive(setup, plan, load_until)?;
+/// Ends workers of the network viewer, which runs alone; `global` goes into `[global]`. Numbers of each process, each peer and each port must be
+/// exact, but for what kretprobes lose and the kernel skips, as the plugin tells; unless this kernel has no hooks to count by. Fails with every
+/// difference.
+pub fn run(global: &str, plan: Plan) -> Result<Report> {
+    let conf = Some(only_network(global, SHOW_ALL));
+    let setup = Setup { ebpf_conf: conf, ..Setup::new("return", &groups_of(&[PAIR])) };
+    let mut outlived = outlive(&setup, plan, load_until)?;
     if let Some(reason) = log::read(&outlived.finished.stderr).reason("tcp_send") {
         outlived.report.done = format!("nothing counted ({reason}) and nothing");
         return outlived.conclude(Vec::new());
