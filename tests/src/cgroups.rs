@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 
 use crate::chaos;
 use crate::compare::{group_differences, sum_differences};
+use crate::difference::texts;
 use crate::effects::Expected;
 use crate::inject::Held;
 use crate::plugin::{Plugin, Setup, only_process};
@@ -248,7 +249,7 @@ fn with_limits() -> Result<()> {
     let finished = plugin.finish(END_LIMIT)?;
     let gone = wait_gone(END_LIMIT)?;
     let mut faults = finished.output.counter_faults();
-    faults.extend(group_differences(&finished.output, "chaos", &done, true));
+    faults.extend(texts(group_differences(&finished.output, "chaos", &done, true)));
     faults.extend(sum_differences(&finished.output, true));
     if finished.status.code() != Some(0) || finished.stderr.contains("attached anew") {
         faults.push(format!("the supervisor ended with {}", finished.status));

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use nix::sys::signal::Signal;
 
+use crate::difference::Difference;
 use crate::plugin::{Finished, Plugin, Setup};
 use crate::system::{wait_until, workers};
 use way::Way;
@@ -129,6 +130,15 @@ impl<T> Outlived<T> {
     /// Whether results are lost that the kernel does not tell of: kretprobes, where the log warns of it.
     fn loses_returns(&self) -> bool {
         self.finished.stderr.contains("results are taken by kretprobes, which lose some")
+    }
+
+    /// Whether the plugin tells that so much is missing: results that kretprobes lose, and no more than runs of programs that the kernel skipped
+    /// (those with full or lazy preemption skip some, `docs/kernel-matrix.md`), of which none had more than `largest` bytes.
+    fn tells(&self, difference: &Difference, largest: i64) -> bool {
+        let each = if difference.is_of_bytes() { largest } else { 1 };
+        let missing = difference.missing();
+        let lost = self.loses_returns() && difference.is_of_results();
+        missing > 0 && (lost || missing <= self.report.skipped.saturating_mul(each))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Counters, the charts that show them, and the comparison with what must be there.
 
+use crate::difference::Difference;
 use crate::effects::Expected;
 use crate::model::Output;
 
@@ -87,32 +88,24 @@ pub const COUNTERS: [Counter; 18] = [
     },
 ];
 
-/// Differences between a group's charts and what must be there; one sentence each.
-///
-/// Counters without a chart per group are compared with the whole system, which must show at least as much.
+/// Differences between a group's charts and what must be there.
 pub fn group_differences(
     output: &Output,
     group: &str,
     expected: &Expected,
     return_mode: bool,
-) -> Vec<String> {
+) -> Vec<Difference> {
     let mut differences = Vec::new();
     for counter in COUNTERS.iter().filter(|counter| return_mode || !counter.only_return) {
         let wanted = i64::try_from((counter.of)(expected)).unwrap_or(i64::MAX);
         if let Some(chart) = counter.apps {
+            let bounds = (fewest(counter, wanted), most(counter, wanted, expected));
             let shown = output.total(chart, group);
-            if shown > most(counter, wanted, expected) || shown < fewest(counter, wanted) {
-                differences
-                    .push(format!("{group}: {} must be {wanted}, {chart} shows {shown}", counter.name));
-            }
+            differences.extend(Difference::of(group, counter.name, chart, bounds, shown));
         } else if let Some((chart, dimension)) = counter.system {
+            // Drawn for the whole system only, where others add to it.
             let shown = output.total(chart, dimension).abs();
-            if shown < wanted {
-                differences.push(format!(
-                    "{}: at least {wanted} must be there, {chart} {dimension} shows {shown}",
-                    counter.name
-                ));
-            }
+            differences.extend(Difference::of("all", counter.name, chart, (wanted, i64::MAX), shown));
         }
     }
     differences

@@ -2,6 +2,7 @@
 //!
 //! - [`load`]: a program whose every counted operation is known, and the numbers it must show.
 //! - [`network`]: the same for traffic: a pair of programs, and what it must show.
+//! - [`compare`], [`difference`]: what must be shown against what is.
 //! - [`protocol`]: a strict parser of the plugin's output.
 //! - [`plugin`]: starts and ends the real supervisor, with private configuration.
 //! - [`check`]: what `--check` says against what the plugin does.
@@ -20,6 +21,7 @@ pub mod cgroups;
 pub mod chaos;
 pub mod check;
 pub mod compare;
+pub mod difference;
 pub mod effects;
 pub mod fields;
 pub mod http;

@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 
 use crate::chaos;
 use crate::compare::{group_differences, sum_differences};
+use crate::difference::texts;
 use crate::effects::Expected;
 use crate::model::Output;
 use crate::plugin::{Plugin, Setup};
@@ -78,7 +79,7 @@ impl Watched {
         self.plugin.signal(Signal::SIGTERM)?;
         let finished = self.plugin.finish(END_LIMIT)?;
         let mut faults = finished.output.counter_faults();
-        faults.extend(group_differences(&finished.output, "chaos", &self.done, true));
+        faults.extend(texts(group_differences(&finished.output, "chaos", &self.done, true)));
         faults.extend(sum_differences(&finished.output, true));
         faults.extend(uneven(&finished.output));
         if finished.status.code() != Some(0) || finished.stderr.contains("is given up") {

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use tests::compare::{chart_differences, group_differences, sum_differences};
+use tests::difference::texts;
 use tests::effects::Expected;
 use tests::load::{Load, install};
 use tests::plugin::{Finished, Plugin, Setup};
@@ -57,7 +58,7 @@ fn check(finished: &Finished, mode: &str, groups: &[(String, Expected)]) {
     assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
     let mut differences = chart_differences(&finished.output, return_mode, true);
     for (group, expected) in groups {
-        differences.extend(group_differences(&finished.output, group, expected, return_mode));
+        differences.extend(texts(group_differences(&finished.output, group, expected, return_mode)));
     }
     differences.extend(sum_differences(&finished.output, return_mode));
     differences.extend(finished.output.counter_faults());

@@ -115,7 +115,7 @@ fn a_second_instance_does_not_disturb_the_first() {
     }
     for finished in both.iter().take(1 + usize::from(second_counts)) {
         let differences = group_differences(&finished.output, "load", &expected, true);
-        assert!(differences.is_empty(), "{}", differences.join("\n"));
+        assert!(differences.is_empty(), "{differences:#?}");
     }
     before.wait_gone(STOP_LIMIT).unwrap();
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use tests::difference::texts;
 use tests::network::compare::{chart_differences, group_differences, sum_differences, system_differences};
 use tests::network::flows::{self, Booked};
 use tests::network::namespace::Namespaces;
@@ -29,8 +30,8 @@ fn faults(finished: &Finished, mode: &str, with_apps: bool, done: &[(&str, &Both
     for (name, both) in done {
         let [server, client] = names(name);
         if with_apps {
-            faults.extend(group_differences(output, &server, &both.server, return_mode));
-            faults.extend(group_differences(output, &client, &both.client, return_mode));
+            faults.extend(texts(group_differences(output, &server, &both.server, return_mode)));
+            faults.extend(texts(group_differences(output, &client, &both.client, return_mode)));
         }
         all += &both.sum();
     }
@@ -140,8 +141,9 @@ fn many_connections_and_many_peers() {
     let both = pair.finish().unwrap();
     let finished = settle(plugin);
     let [server, client] = names("nett");
-    let mut faults = group_differences(&finished.output, &server, &both.server, true);
-    faults.extend(group_differences(&finished.output, &client, &both.client, true));
+    let mut faults: Vec<String> =
+        texts(group_differences(&finished.output, &server, &both.server, true)).collect();
+    faults.extend(texts(group_differences(&finished.output, &client, &both.client, true)));
     faults.extend(flows::sum_differences(&finished.output));
     faults.extend(sum_differences(&finished.output));
     faults.extend(finished.output.counter_faults());

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Result;
 
 use super::{Outlived, Plan, Report, outlive};
+use crate::difference::texts;
 use crate::matrix::log;
 use crate::network::compare::{group_differences, sum_differences};
 use crate::network::done::Done;
@@ -50,27 +51,17 @@ fn load_until(stop: &AtomicBool) -> Result<Both> {
 
 fn faults(outlived: &Outlived<Both>) -> Vec<String> {
     let (output, done) = (&outlived.finished.output, &outlived.done);
-    let (lossy, skipped) = (outlived.loses_returns(), outlived.report.skipped);
     let mut faults = Vec::new();
     for (group, part) in names(PAIR).iter().zip([&done.server, &done.client]) {
-        faults.extend(group_differences(output, group, part, true));
+        let mut differences = group_differences(output, group, part, true);
+        // How many bytes a skipped call had is not known.
+        differences.retain(|difference| !outlived.tells(difference, i64::MAX));
+        faults.extend(texts(differences));
     }
-    faults.retain(|text| !is_told(text, lossy, skipped));
-    let booked = if lossy || skipped > 0 { Booked::Fewer } else { Booked::All };
+    let is_told = outlived.loses_returns() || outlived.report.skipped > 0;
+    let booked = if is_told { Booked::Fewer } else { Booked::All };
     faults.extend(flows::differences(output, &done.sum(), booked, |port| port.to_string()));
     faults.extend(flows::sum_differences(output));
     faults.extend(sum_differences(output));
     faults
-}
-
-/// Whether fewer are shown than there were, because kretprobes lost results, or because the kernel skipped programs and the plugin drew so many. Of
-/// bytes it is not known how many a skipped call had.
-fn is_told(difference: &str, lossy: bool, skipped: i64) -> bool {
-    let Some((_, numbers)) = difference.split_once(" expected ") else { return false };
-    let mut numbers =
-        numbers.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse::<i64>().ok());
-    let missing = numbers.next().unwrap_or(0) - numbers.next().unwrap_or(0);
-    let is_bytes = difference.contains("bytes");
-    let is_result = is_bytes || difference.contains("error");
-    missing > 0 && (lossy && is_result || skipped > 0 && is_bytes || missing <= skipped)
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 
 use super::{Outlived, Plan, Report, outlive};
 use crate::compare::{group_differences, sum_differences};
+use crate::difference::texts;
 use crate::effects::Expected;
 use crate::load::Load;
 use crate::plugin::Setup;
@@ -61,11 +62,10 @@ fn load_until(stop: &AtomicBool, directory: &Path) -> Result<Expected> {
 
 fn group_faults(outlived: &Outlived<Expected>) -> Vec<String> {
     let output = &outlived.finished.output;
-    let (lossy, skipped) = (outlived.loses_returns(), outlived.report.skipped);
-    let is_told = |text: &str| lossy && is_lost_return(text) || is_skipped(text, skipped);
-    let mut faults = group_differences(output, GROUP, &outlived.done, true);
-    faults.retain(|text| !is_told(text));
-    faults.extend(sum_differences(output, true));
+    let mut differences = group_differences(output, GROUP, &outlived.done, true);
+    differences.retain(|difference| !outlived.tells(difference, LARGEST));
+    let mut faults = sum_differences(output, true);
+    faults.extend(texts(differences));
     faults
 }
 
@@ -75,25 +75,4 @@ fn system_faults(outlived: &Outlived<Expected>) -> Vec<String> {
         return Vec::new();
     }
     vec![format!("{read} reads were done, {shown} are shown")]
-}
-
-/// Whether fewer are shown than there were, and no more are missing than runs of programs that the kernel skipped and the plugin drew: kernels with
-/// full or lazy preemption skip some (`docs/kernel-matrix.md`).
-fn is_skipped(difference: &str, skipped: i64) -> bool {
-    let numbers = numbers(difference);
-    let missing = numbers.first().unwrap_or(&0) - numbers.last().unwrap_or(&0);
-    skipped > 0
-        && missing > 0
-        && missing <= skipped * if difference.contains(" bytes must be") { LARGEST } else { 1 }
-}
-
-/// Whether fewer results are shown than there were, which kretprobes lose without telling; calls and what they do not lose must be exact.
-fn is_lost_return(difference: &str) -> bool {
-    let numbers = numbers(difference);
-    let of_result = difference.contains(" bytes must be") || difference.contains(" error must be");
-    of_result && numbers.first() > numbers.last()
-}
-
-fn numbers(text: &str) -> Vec<i64> {
-    text.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect()
 }

@@ -1,6 +1,7 @@
 //! Counters of traffic, the charts that show them, and the comparison with what must be there.
 
 use super::done::Done;
+use crate::difference::Difference;
 use crate::model::Output;
 
 /// One number and where it is shown.
@@ -73,13 +74,12 @@ pub fn of_mode(return_mode: bool) -> impl Iterator<Item = &'static Counter> {
     COUNTERS.iter().filter(move |counter| return_mode || !counter.only_return)
 }
 
-/// What differs in a group's charts; one sentence each.
-pub fn group_differences(output: &Output, group: &str, done: &Done, return_mode: bool) -> Vec<String> {
+/// What differs in a group's charts.
+pub fn group_differences(output: &Output, group: &str, done: &Done, return_mode: bool) -> Vec<Difference> {
     let counters = of_mode(return_mode).filter(|counter| counter.dimension.is_none());
     let compared = counters.map(|counter| {
-        let (shown, (least, most)) = (output.total(counter.chart, group).abs(), counter.wanted(done));
-        let fault = format!("{group}: {} expected {least} got {shown}, in {}", counter.name(), counter.chart);
-        (!(least..=most).contains(&shown)).then_some(fault)
+        let shown = output.total(counter.chart, group).abs();
+        Difference::of(group, &counter.name(), counter.chart, counter.wanted(done), shown)
     });
     compared.flatten().collect()
 }
