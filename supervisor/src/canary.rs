@@ -17,7 +17,7 @@ use shared::snapshot::Snapshot;
 use shared::table::Table;
 use shared::wire::{self, Plan};
 
-use crate::module::next_number;
+use crate::worker::next_number;
 
 /// Most memory of a canary, which is in no cgroup.
 const MEMORY: Memory = Memory { own_bytes: 256 << 20, kernel_bytes: 0 };

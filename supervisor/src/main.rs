@@ -13,6 +13,7 @@ mod events;
 mod facts;
 mod instance;
 mod log;
+mod memory;
 mod module;
 mod output;
 mod protocol;

@@ -6,7 +6,6 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use launcher::Memory;
 use launcher::client::Launcher;
 use launcher::packets::Received;
 use shared::apps::ProcessTable;
@@ -20,11 +19,11 @@ use shared::wire::{
 use crate::canary::{self, Canary};
 use crate::chart::{Chart, Charts};
 use crate::events::Event;
-use crate::facts;
 use crate::log;
+use crate::memory;
 use crate::totals::Totals;
 use crate::viewer::Viewer;
-use crate::worker::{History, State, Worker};
+use crate::worker::{History, State, Worker, next_number};
 
 /// Workers that may fail in taking over, one after the other, before everything is attached anew.
 const ADOPTION_FAILURES: u32 = 4;
@@ -35,20 +34,6 @@ const LOG_LINES_MORE: u32 = 2;
 
 /// Most characters of a line that a worker sends.
 const LOG_LINE_LENGTH: usize = 4000;
-
-/// Memory that loading may take, bytes. The peak on 6.18 is 238 MB of addresses, of which a limit of four times as much leaves room for larger kernels.
-const LOADING_BYTES: u64 = 1 << 30;
-
-/// Memory for each entry of the table of processes, bytes: a row of some 250 B, several times on its way.
-const ROW_COPIES_BYTES: u64 = 8192;
-
-/// Kernel memory beside what grows with the options, bytes: 16 MB of maps of the network viewer, twice, as those of objects that are passed over may
-/// not be freed yet, and as much again for programs, the verifier and pages of files.
-const KERNEL_BYTES: u64 = 64 << 20;
-/// And for each CPU: 150 kB of rows and slots, twice.
-const KERNEL_CPU_BYTES: u64 = 300_000;
-/// And for each entry of the table of processes: 224 B and some 70 B of the hash, twice.
-const KERNEL_ROW_BYTES: u64 = 600;
 
 /// A module that is switched on.
 #[derive(Debug)]
@@ -93,7 +78,7 @@ impl Module {
         events: &Sender<Event>,
         facts: Arc<HostFacts>,
     ) -> Result<Self> {
-        let memory = memory_limit(&order);
+        let memory = memory::limit(&order);
         let worker = Worker::start(
             launcher,
             &table.worker,
@@ -417,7 +402,7 @@ impl Module {
             self.totals.attached_anew();
         }
         let held = self.held.as_ref().map_or(&[][..], |held| &held.descriptors);
-        let (history, memory) = (self.worker.history(), memory_limit(&self.order));
+        let (history, memory) = (self.worker.history(), memory::limit(&self.order));
         let module = &self.table.worker;
         match Worker::start(launcher, module, next_number(), history, memory, held, events.clone()) {
             Ok(worker) => {
@@ -460,22 +445,6 @@ impl Module {
     pub fn is_gone(&self) -> bool {
         self.worker.is_gone()
     }
-}
-
-/// Most memory of a worker. Of its own, loading takes the kernel's types and symbols, counting takes copies of the rows.
-pub fn memory_limit(order: &StartOrder) -> Memory {
-    let (rows, cpus) = (u64::from(order.pid_table_size), facts::cpus().possible as u64);
-    Memory {
-        own_bytes: LOADING_BYTES + rows * ROW_COPIES_BYTES,
-        kernel_bytes: KERNEL_BYTES + cpus * KERNEL_CPU_BYTES + rows * KERNEL_ROW_BYTES,
-    }
-}
-
-/// A number for each worker that is ever started.
-pub fn next_number() -> u64 {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Attachments of an event by kind, such as `fexit ×4`.

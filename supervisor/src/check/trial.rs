@@ -13,7 +13,8 @@ use shared::wire::{self, Plan, StartOrder, ToSupervisor, ToWorker, TriedHook};
 
 use crate::canary::{self, Canary, Outcome};
 use crate::events::Event;
-use crate::module::{memory_limit, next_number};
+use crate::memory;
+use crate::worker::next_number;
 use crate::worker::{History, Worker};
 
 /// Longest time for a worker to load and attach; kprobes on a slow machine take some seconds.
@@ -78,7 +79,7 @@ fn worker_of(event: &Event) -> Option<u64> {
 }
 
 fn start(launcher: &Launcher, table: &Table, order: &StartOrder, sender: &Sender<Event>) -> Result<Worker> {
-    let (number, memory) = (next_number(), memory_limit(order));
+    let (number, memory) = (next_number(), memory::limit(order));
     Worker::start(launcher, &table.worker, number, History::default(), memory, &[], sender.clone())
 }
 
