@@ -2,20 +2,29 @@
 //!
 //! A kernel fault by an attached program may end the machine before anybody can switch the plugin off, boot after boot. So a mark on disk says
 //! that an attachment is under way, and is cleared a minute later or at an orderly end. Who finds a mark of another boot starts nothing until
-//! some time has passed (an hour, then two, four, … up to 64) or kernel or plugin have changed.
+//! some time has passed (an hour, then two, four, … up to 64) or kernel or plugin have changed; it ends then, and the agent starts it again.
 
 use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::unistd::{getuid, setfsuid};
 
 use crate::log;
 
 /// Name of the file in the agent's library directory, or else its cache directory.
 const FILE: &str = "ebpf.plugin.first-attach";
 
+/// The agent's library directory where nobody names one.
+const LIBRARY: &str = "/var/lib/netdata";
+
 /// After this time a host that lives has survived the attachment.
 const PROBATION: Duration = Duration::from_secs(60);
+
+/// Longest mark that is read, bytes.
+const LONGEST: u64 = 4096;
 
 /// First time without programs, s; doubled with each further loss.
 const FIRST_REST_S: u64 = 3600;
@@ -27,6 +36,12 @@ struct Now {
     /// Kernel's release and version, and the plugin's.
     versions: String,
     time_s: u64,
+}
+
+impl Now {
+    fn here() -> Self {
+        Now { boot: boot(), versions: versions(), time_s: time_s() }
+    }
 }
 
 /// What a file says: one line `STATE STRIKES TIME_S BOOT VERSIONS`.
@@ -88,6 +103,15 @@ fn decide(found: Option<&Mark>, now: &Now) -> Mark {
     }
 }
 
+impl Mark {
+    /// How long nothing is attached from `now` on; `None` where something is.
+    fn rest_left(&self, now: &Now) -> Option<Duration> {
+        let rested_s = now.time_s.saturating_sub(self.now.time_s);
+        (self.state == State::Resting)
+            .then(|| Duration::from_secs(rest_s(self.strikes).saturating_sub(rested_s)))
+    }
+}
+
 /// How long nothing is attached after so many losses in a row.
 fn rest_s(strikes: u32) -> u64 {
     FIRST_REST_S << strikes.saturating_sub(1).min(6)
@@ -106,53 +130,101 @@ pub struct Breaker {
 pub enum Verdict {
     /// Yes; the mark is cleared through what is returned. None where the agent names no directory that can be written.
     Attach(Option<Breaker>),
-    /// No, and why.
-    Rest(String),
+    /// No.
+    Rest {
+        /// Why, and until when.
+        why: String,
+        /// For so long.
+        left: Duration,
+    },
 }
 
 /// Looks for a mark of another boot, and makes one of this. To be called before anything is attached.
 pub fn arm() -> Verdict {
-    let directory = ["NETDATA_LIB_DIR", "NETDATA_CACHE_DIR"].into_iter().find_map(std::env::var_os);
-    let Some(path) = directory.map(|directory| PathBuf::from(directory).join(FILE)) else {
-        return Verdict::Attach(None);
-    };
-    let now = Now { boot: boot(), versions: versions(), time_s: time_s() };
-    let mark = decide(fs::read_to_string(&path).ok().as_deref().and_then(Mark::parse).as_ref(), &now);
-    let breaker = create(&path)
-        .and_then(|file| Ok((file, sync_directory(&path)?)))
-        .map(|(file, ())| Breaker { file, mark, started: Instant::now() });
-    let breaker = breaker.and_then(|breaker| breaker.write().map(|()| breaker));
-    match breaker {
-        Ok(breaker) if breaker.mark.state == State::Resting => Verdict::Rest(format!(
-            "the host went down within {} s after programs had been attached ({} times in a row); nothing is attached for {} h, or until \
-             kernel or plugin change, or {} is removed",
-            PROBATION.as_secs(),
-            breaker.mark.strikes,
-            rest_s(breaker.mark.strikes) / 3600,
-            path.display()
-        )),
-        Ok(breaker) => Verdict::Attach(Some(breaker)),
+    let Some(path) = path() else { return Verdict::Attach(None) };
+    let now = Now::here();
+    let breaker = match mark(&path, &now) {
+        Ok(breaker) => breaker,
         Err(error) => {
             log::info(format!("no mark of the first attachment can be kept in {}: {error}", path.display()));
-            Verdict::Attach(None)
+            return Verdict::Attach(None);
         }
+    };
+    match breaker.mark.rest_left(&now) {
+        Some(left) => Verdict::Rest { why: resting(&breaker.mark, left, &path), left },
+        None => Verdict::Attach(Some(breaker)),
+    }
+}
+
+/// Why the agent's plugin attaches nothing now, if that is so. Changes nothing.
+pub fn rest() -> Option<String> {
+    let path = path().unwrap_or_else(|| Path::new(LIBRARY).join(FILE));
+    let (found, now) = (with_their_rights(|| fs::read_to_string(&path)).ok()?, Now::here());
+    let mark = decide(Mark::parse(&found).as_ref(), &now);
+    mark.rest_left(&now).map(|left| resting(&mark, left, &path))
+}
+
+/// The mark's place, if the agent names one.
+fn path() -> Option<PathBuf> {
+    let directory = ["NETDATA_LIB_DIR", "NETDATA_CACHE_DIR"].into_iter().find_map(std::env::var_os);
+    directory.map(|directory| PathBuf::from(directory).join(FILE))
+}
+
+/// Why nothing is attached.
+fn resting(mark: &Mark, left: Duration, path: &Path) -> String {
+    format!(
+        "the host went down within {} s after programs had been attached ({} times in a row); nothing is attached for {} min, or until kernel or \
+         plugin change, or {} is removed",
+        PROBATION.as_secs(),
+        mark.strikes,
+        left.as_secs().div_ceil(60),
+        path.display()
+    )
+}
+
+/// Writes the mark of this start over the one that is found.
+fn mark(path: &Path, now: &Now) -> io::Result<Breaker> {
+    let file = with_their_rights(|| create(path))?;
+    let mut text = String::new();
+    // What is no text is no mark.
+    let _ = (&file).take(LONGEST).read_to_string(&mut text);
+    let mark = decide(Mark::parse(&text).as_ref(), now);
+    sync_directory(path)?;
+    let breaker = Breaker { file, mark, started: Instant::now() };
+    breaker.write()?;
+    Ok(breaker)
+}
+
+/// Does `work`; what the kernel refuses to a set-uid program, with the rights of the user who started it.
+///
+/// A service's bounding set may leave root without CAP_DAC_OVERRIDE, as that of Debian's netdata.service does: then it cannot write to the
+/// agent's directories, where the agent's user can.
+fn with_their_rights<T>(work: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    match work() {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            let own = setfsuid(getuid());
+            let outcome = work();
+            setfsuid(own);
+            outcome
+        }
+        outcome => outcome,
     }
 }
 
 /// Kept in place, since it must be changed later without the right to create files.
-fn create(path: &Path) -> std::io::Result<File> {
+fn create(path: &Path) -> io::Result<File> {
     let mut options = fs::OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o640);
     // The directory is the agent's: what it made of the name must not be followed by a privileged program.
     let file = options.custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK).open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() || metadata.nlink() != 1 {
-        return Err(std::io::Error::other("it is no file of its own"));
+        return Err(io::Error::other("it is no file of its own"));
     }
     Ok(file)
 }
 
-fn sync_directory(path: &Path) -> std::io::Result<()> {
+fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
@@ -168,7 +240,7 @@ impl Breaker {
     }
 
     /// One block, written over the one before; a torn one is not understood, and means nothing.
-    fn write(&self) -> std::io::Result<()> {
+    fn write(&self) -> io::Result<()> {
         let text = self.mark.text();
         self.file.write_all_at(text.as_bytes(), 0)?;
         self.file.set_len(text.len() as u64)?;

@@ -19,6 +19,7 @@ use launcher::client::Launcher;
 use shared::config::{Config, ConfigDirs};
 use shared::host::{self, FACTS_VERSION, Finding, Grade, HostFacts};
 
+use crate::breaker;
 use crate::cli::Cli;
 use crate::events;
 use report::{Program, Report};
@@ -27,10 +28,15 @@ use trial::Happenings;
 /// Longest file that is read for a report: a kernel's symbols are some 20 MB.
 const LONGEST: u64 = 256 << 20;
 
+/// Findings with which nothing is tried: the host may not survive it.
+const NOT_TRIED: [&str; 2] = ["kernel.rejected", FIRST_ATTACHMENT];
+
+const FIRST_ATTACHMENT: &str = "boot.first-attachment";
+
 /// Longest wait for the launcher's end.
 const END_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Tells what works here, by trying. A kernel that is known to break is not tried.
+/// Tells what works here, by trying. A kernel that is known to break is not tried, nor one that broke.
 pub fn run(
     cli: &Cli,
     dirs: &ConfigDirs,
@@ -47,9 +53,10 @@ pub fn run(
     let (launcher, ended) = Launcher::start(&crate::worker_program()?)?;
     events::watch_launcher(ended, sender.clone()).context("cannot watch the launcher")?;
     findings.push(limits(launcher.cgroups()));
+    findings.extend(breaker::rest().map(first_attachment));
     let mut events = Happenings::new(events);
     let mut programs = Vec::new();
-    if !findings.iter().any(|finding| finding.id == "kernel.rejected") {
+    if !findings.iter().any(|finding| NOT_TRIED.contains(&finding.id.as_str())) {
         let modules: Vec<_> = crate::tables(dirs, config)?
             .into_iter()
             .map(|(table, overrides)| (table, crate::start_order(config, overrides, true)))
@@ -77,6 +84,14 @@ fn limits(cgroups: Result<&str, &str>) -> Finding {
             .fix("see Delegate= in conf/netdata.service.d/ebpf.conf, from systemd 254 on")
             .loses("nothing that is counted"),
     }
+}
+
+/// `rest`: why the plugin attaches nothing, although it could.
+fn first_attachment(rest: String) -> Finding {
+    Finding::no(Grade::Bad, FIRST_ATTACHMENT, "attachment", rest)
+        .because("a program may have broken the kernel")
+        .fix("look into the kernel's log of the boot before; if something else was the reason, remove that file and restart the agent")
+        .loses("everything, until then")
 }
 
 /// The report about another host or kernel, if the command line asks for one.

@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -167,11 +167,11 @@ fn supervise(
         log::diagnostics(&remarks);
         groups
     });
-    let (tables, breaker) = match breaker::arm() {
-        Verdict::Attach(breaker) => (tables, breaker),
-        Verdict::Rest(why) => {
+    let (tables, breaker, rest) = match breaker::arm() {
+        Verdict::Attach(breaker) => (tables, breaker, None),
+        Verdict::Rest { why, left } => {
             log::error(why);
-            (Vec::new(), None)
+            (Vec::new(), None, Some(left))
         }
     };
     let (launcher, ended) = Launcher::start(&worker_program()?)?;
@@ -202,7 +202,7 @@ fn supervise(
         }
         modules.push(module);
     }
-    if modules.is_empty() {
+    if modules.is_empty() && rest.is_none() {
         log::warning("no program is switched on; there is nothing to draw");
     }
     let iterations = if cli.once { Some(u64::from(WHOLE_INTERVAL)) } else { cli.iterations };
@@ -214,6 +214,7 @@ fn supervise(
         iterations,
         launcher,
         breaker,
+        rest: rest.map(|left| Instant::now() + left),
         sender,
         events,
     };

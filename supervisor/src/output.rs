@@ -13,6 +13,10 @@ impl<W: Write> Output for Protocol<W> {
     fn publish(&mut self, charts: &[Chart]) -> io::Result<()> {
         Protocol::publish(self, charts)
     }
+
+    fn end_of_interval(&mut self) -> io::Result<()> {
+        self.keep_alive()
+    }
 }
 
 /// The newest charts, and over what time they grew.

@@ -4,12 +4,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::chart::{Algorithm, Chart, Dimension, Shape};
 
 /// What the agent shows as the plugin of a chart.
 const PLUGIN: &str = "ebpf.plugin";
+
+/// Newer agents end a plugin that is silent for two minutes (`pluginsd_process` in `pluginsd_parser.c`), as one is that has no charts.
+const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
 /// Writes charts, and remembers what the agent knows of them.
 #[derive(Debug)]
@@ -17,6 +20,7 @@ pub struct Protocol<W> {
     out: W,
     update_every_s: u32,
     known: HashMap<String, Known>,
+    last_line: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -36,7 +40,7 @@ struct Announced {
 impl<W: Write> Protocol<W> {
     /// `update_every_s`: seconds between two samples, as every CHART line says.
     pub fn new(out: W, update_every_s: u32) -> Self {
-        Protocol { out, update_every_s, known: HashMap::new() }
+        Protocol { out, update_every_s, known: HashMap::new(), last_line: Instant::now() }
     }
 
     /// Announces what is new in `charts`, with a first value of what it was before, then sets the values of all.
@@ -45,6 +49,9 @@ impl<W: Write> Protocol<W> {
     /// back, and a first burst is not lost. A dimension that is not in its chart any more is announced as obsolete.
     /// Fails when the agent has gone (EPIPE).
     pub fn publish(&mut self, charts: &[Chart]) -> io::Result<()> {
+        if !charts.is_empty() {
+            self.last_line = Instant::now();
+        }
         for chart in charts {
             let known = self.known.entry(chart.id.clone()).or_default();
             let fresh: HashSet<&str> = chart
@@ -68,6 +75,16 @@ impl<W: Write> Protocol<W> {
                 self.set(chart, Dimension::printed)?;
             }
         }
+        self.out.flush()
+    }
+
+    /// Where there has long been nothing to say, says nothing in an empty line, which every agent takes.
+    pub fn keep_alive(&mut self) -> io::Result<()> {
+        if self.last_line.elapsed() < LONGEST_SILENCE {
+            return Ok(());
+        }
+        self.last_line = Instant::now();
+        writeln!(self.out)?;
         self.out.flush()
     }
 

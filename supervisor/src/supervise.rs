@@ -55,6 +55,8 @@ pub struct Supervisor<O> {
     pub launcher: Launcher,
     /// The mark of the first attachment.
     pub breaker: Option<Breaker>,
+    /// When to end, where nothing may be attached before.
+    pub rest: Option<Instant>,
     /// For new workers.
     pub sender: Sender<Event>,
     /// Everything that happens.
@@ -120,6 +122,9 @@ impl<O: Output> Supervisor<O> {
             self.draw(false)?;
             self.output.end_of_interval().map_err(gone)?;
             self.breaker.iter_mut().for_each(|breaker| breaker.tend(false));
+            if self.rest.is_some_and(|end| Instant::now() >= end) {
+                return Err(Stop("programs may be attached again, by the next start".to_owned()));
+            }
         }
         Ok(())
     }

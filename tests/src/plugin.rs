@@ -39,6 +39,8 @@ pub struct Setup {
     pub files: Vec<(String, String)>,
     /// Command line.
     pub args: Vec<String>,
+    /// The agent's library directory, where the plugin may keep something; `None`: nobody names one.
+    pub library: Option<PathBuf>,
     /// The network namespace to start it in, as `ip netns` names it, with its own /etc/resolv.conf; `None` for the test's own.
     pub namespace: Option<String>,
 }
@@ -51,6 +53,7 @@ impl Setup {
             apps_groups: Some(apps_groups.to_owned()),
             files: Vec::new(),
             args: vec!["1".to_owned()],
+            library: None,
             namespace: None,
         }
     }
@@ -142,6 +145,7 @@ impl Plugin {
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("NETDATA_USER_CONFIG_DIR", &user)
             .env("NETDATA_STOCK_CONFIG_DIR", &stock)
+            .envs(setup.library.iter().map(|directory| ("NETDATA_LIB_DIR", directory)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -17,6 +17,9 @@ use tests::system::{beside, children, program_directory, wait_until, workers};
 /// A user of no rights, as the agent's is.
 const AGENT: u32 = 65534;
 
+/// Its library directory, in the one where the plugin is installed.
+const LIBRARY: &str = "lib";
+
 /// A field of `/proc/PID/status`.
 fn field(pid: u32, name: &str) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -247,12 +250,21 @@ fn install(directory: &Path, mode: u32) {
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
     }
     fs::write(directory.join("ebpf.conf"), tests::plugin::only_process("ebpf load mode = return")).unwrap();
+    // The agent's own, as /var/lib/netdata is.
+    fs::create_dir(directory.join(LIBRARY)).unwrap();
+    chown(directory.join(LIBRARY), Some(AGENT), Some(AGENT)).unwrap();
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// Runs the installed plugin for a few intervals by `setpriv` with these arguments; it must have counted.
 fn counts(directory: &Path, privileges: &[&str]) {
     counts_by(directory, &[&["setpriv"], privileges, &["--clear-groups"]].concat());
+}
+
+/// It has kept the mark of its first attachment in the agent's directory.
+fn kept_mark(directory: &Path) {
+    let mark = fs::read_to_string(directory.join(LIBRARY).join("ebpf.plugin.first-attach")).unwrap();
+    assert!(mark.starts_with("clean 0 "), "{mark}");
 }
 
 /// Runs the installed plugin by `command`; it must have counted.
@@ -263,6 +275,7 @@ fn counts_by(directory: &Path, command: &[&str]) {
         .args(["1", "--iterations", "4"])
         .current_dir("/")
         .env("NETDATA_USER_CONFIG_DIR", directory)
+        .env("NETDATA_LIB_DIR", directory.join(LIBRARY))
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -280,6 +293,7 @@ fn set_uid_root_started_by_the_agents_user() {
     install(directory.path(), 0o4750);
     let (uid, gid) = (format!("--reuid={AGENT}"), format!("--regid={AGENT}"));
     counts(directory.path(), &[&uid, &gid]);
+    kept_mark(directory.path());
 }
 
 #[test]
@@ -304,6 +318,7 @@ fn file_capabilities_started_by_the_agents_user() {
     assert!(set.success());
     let (uid, gid) = (format!("--reuid={AGENT}"), format!("--regid={AGENT}"));
     counts(directory.path(), &[&uid, &gid]);
+    kept_mark(directory.path());
 }
 
 /// The bounding set of the agent's stock unit (netdata.service): CAP_SYS_ADMIN has to do for CAP_BPF and CAP_PERFMON.
@@ -316,6 +331,20 @@ fn bounding_set_of_the_stock_unit() {
                     +sys_resource,+net_raw,+sys_chroot,+net_admin,+setgid,+setuid,+chown";
     let (uid, gid) = (format!("--reuid={AGENT}"), format!("--regid={AGENT}"));
     counts(directory.path(), &[&uid, &gid, bounding]);
+    kept_mark(directory.path());
+}
+
+/// The bounding set of Debian's unit with what `conf/netdata.service.d/ebpf.conf` adds: root may not write everywhere.
+#[test]
+fn bounding_set_of_debians_unit() {
+    let _beside = beside().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    install(directory.path(), 0o4750);
+    let bounding = "--bounding-set=-all,+dac_read_search,+sys_ptrace,+setgid,+setuid,+net_raw,+audit_write,\
+                    +bpf,+perfmon,+sys_admin,+sys_resource";
+    let (uid, gid) = (format!("--reuid={AGENT}"), format!("--regid={AGENT}"));
+    counts(directory.path(), &[&uid, &gid, bounding]);
+    kept_mark(directory.path());
 }
 
 /// As in a container that runs as root with the capabilities that it needs and no others.

@@ -90,3 +90,18 @@ fn a_changed_name_is_announced_once_and_an_empty_one_as_the_id() {
     assert_eq!(lines(&mut protocol, vec![dimension("a", "", 6, 6)])[0], "DIMENSION a 'a' incremental -1 1");
     assert_eq!(lines(&mut protocol, vec![dimension("a", "", 6, 6)]).len(), 3);
 }
+
+#[test]
+fn a_long_silence_ends_with_an_empty_line() {
+    let mut protocol = Protocol::new(Vec::new(), 1);
+    protocol.keep_alive().unwrap();
+    assert_eq!(protocol.out, b"");
+    protocol.last_line -= LONGEST_SILENCE;
+    protocol.keep_alive().unwrap();
+    protocol.keep_alive().unwrap();
+    assert_eq!(protocol.out, b"\n");
+    protocol.last_line -= LONGEST_SILENCE;
+    lines(&mut protocol, vec![dimension("a", "", 0, 1)]);
+    protocol.keep_alive().unwrap();
+    assert_eq!(protocol.out, b"", "there is something to say");
+}
