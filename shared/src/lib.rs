@@ -9,6 +9,7 @@ pub mod btf;
 pub mod canary;
 pub mod config;
 pub mod diagnostic;
+pub mod file;
 pub mod filter;
 pub mod forecast;
 pub mod hooks;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::unistd::{getuid, setfsuid};
+use shared::file;
 
 use crate::log;
 
@@ -159,7 +160,7 @@ pub fn arm() -> Verdict {
 /// Why the agent's plugin attaches nothing now, if that is so. Changes nothing.
 pub fn rest() -> Option<String> {
     let path = path().unwrap_or_else(|| Path::new(LIBRARY).join(FILE));
-    let (found, now) = (with_their_rights(|| fs::read_to_string(&path)).ok()?, Now::here());
+    let (found, now) = (with_their_rights(|| file::read_text(&path, LONGEST)).ok()?, Now::here());
     let mark = decide(Mark::parse(&found).as_ref(), &now);
     mark.rest_left(&now).map(|left| resting(&mark, left, &path))
 }

@@ -12,6 +12,7 @@ use std::path::Path;
 use flate2::read::GzDecoder;
 use nix::sys::utsname::uname;
 use nix::unistd::geteuid;
+use shared::file;
 use shared::host::{Cpus, FACTS_VERSION, Fact, HostFacts, Mount, parse_config, parse_mounts};
 
 /// Settings that a rule looks at, or that people want to see in a report.
@@ -165,10 +166,10 @@ fn relevant(text: &str) -> BTreeMap<String, String> {
 }
 
 fn btf(path: &Path) -> Fact<u64> {
-    let file = if path.is_dir() { path.join("vmlinux") } else { path.to_owned() };
-    match fs::File::open(&file).and_then(|open| open.metadata()) {
-        Ok(metadata) => Fact::Is(metadata.len()),
-        Err(error) => absent(&file.to_string_lossy(), &error),
+    let vmlinux = if path.is_dir() { path.join("vmlinux") } else { path.to_owned() };
+    match file::read(&vmlinux, 0) {
+        Ok((_, length)) => Fact::Is(length),
+        Err(error) => absent(&vmlinux.to_string_lossy(), &error),
     }
 }
 

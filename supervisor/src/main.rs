@@ -38,6 +38,7 @@ use launcher::client::Launcher;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use shared::apps::{AppsGroups, ProcessTable};
 use shared::config::{self, Config, ConfigDirs, Loaded};
+use shared::file;
 use shared::host::{self, HostFacts};
 use shared::table::{MODULES, Table};
 use shared::wire::StartOrder;
@@ -49,6 +50,9 @@ use output::{Once, Terminal, WHOLE_INTERVAL};
 use protocol::Protocol;
 use supervise::{Output, Supervisor};
 use viewer::{Servers, Viewer};
+
+/// More than anybody writes by hand: hooks of a module, a list of kernels.
+const LONGEST_TEXT: u64 = 1 << 20;
 
 /// Wrong usage, as in sysexits.h.
 const EX_USAGE: u8 = 64;
@@ -148,7 +152,14 @@ fn update_every_s(cli: &Cli, config: &Config) -> u32 {
 fn reject_list(dirs: &ConfigDirs) -> String {
     let files =
         [&dirs.user, &dirs.stock].into_iter().flatten().map(|dir| dir.join("ebpf_kernel_reject_list.txt"));
-    let found = files.into_iter().find_map(|file| std::fs::read_to_string(file).ok());
+    let found = files.into_iter().find_map(|file| match file::read_text(&file, LONGEST_TEXT) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => {
+            log::warning(format!("cannot read {}: {error}; another list is used", file.display()));
+            None
+        }
+    });
     found.unwrap_or_else(|| host::REJECTED_KERNELS.to_owned())
 }
 
@@ -263,7 +274,7 @@ fn tables(dirs: &ConfigDirs, config: &Config) -> Result<Vec<(Table, Option<Strin
 /// The text of the user's `ebpf.d/<module>.toml`, if it is sound; it replaces hooks of `table`.
 fn hook_overrides(dirs: &ConfigDirs, table: &mut Table) -> Option<String> {
     let file = dirs.user.as_ref()?.join("ebpf.d").join(format!("{}.toml", table.module));
-    let text = match std::fs::read_to_string(&file) {
+    let text = match file::read_text(&file, LONGEST_TEXT) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
         Err(error) => {

@@ -1,12 +1,12 @@
 //! The groups of `apps_groups.conf`, and which of them a name or command line leads to.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::matcher::{Hit, Matcher, first_of};
 use super::parser::{self, Parsed};
 use crate::diagnostic::Diagnostic;
+use crate::file;
 
 /// Name of the file in each configuration directory.
 const FILE_NAME: &str = "apps_groups.conf";
@@ -139,12 +139,7 @@ impl AppsGroups {
 
 /// The first [`MAX_FILE_BYTES`] of a file, up to a line's end, and whether that is all of it.
 fn read_bounded(path: &Path) -> io::Result<(Vec<u8>, bool)> {
-    // Opening a pipe would wait for its writer.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let mut text = Vec::new();
-    File::open(path)?.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut text)?;
+    let (mut text, _) = file::read(path, MAX_FILE_BYTES as u64)?;
     if text.len() <= MAX_FILE_BYTES {
         return Ok((text, true));
     }

@@ -1,11 +1,11 @@
 //! Finds and reads the configuration file.
 
 use std::env;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::remarks::Remarks;
+use crate::file;
 
 /// More than any real file has, and little enough to be read at once.
 const MOST_BYTES: u64 = 1 << 20;
@@ -49,33 +49,20 @@ impl ConfigDirs {
 /// named.
 pub fn find(dirs: &ConfigDirs, remarks: &mut Remarks) -> Option<(PathBuf, Vec<u8>)> {
     let candidates = dirs.candidates();
-    for file in &candidates {
-        match read(file) {
-            Ok((bytes, length)) => return Some((file.clone(), shorten(file, bytes, length, remarks))),
+    for path in &candidates {
+        match file::read(path, MOST_BYTES) {
+            Ok((bytes, length)) => return Some((path.clone(), shorten(path, bytes, length, remarks))),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => {
                 let message = format!(
                     "exists but cannot be read: {error}; the stock file or the defaults are used. Make it a \
                      file that the user of the plugin may read"
                 );
-                remarks.error(file, None, message);
+                remarks.error(path, None, message);
             }
         }
     }
     None
-}
-
-/// At most one byte more than [`MOST_BYTES`], and the length that the system reports.
-fn read(file: &Path) -> io::Result<(Vec<u8>, u64)> {
-    // Before opening, because opening a pipe would wait for its other end.
-    let facts = fs::metadata(file)?;
-    if !facts.is_file() {
-        let what = if facts.is_dir() { "it is a directory" } else { "it is a device, pipe or socket" };
-        return Err(io::Error::other(what));
-    }
-    let mut bytes = Vec::new();
-    File::open(file)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
-    Ok((bytes, facts.len()))
 }
 
 /// Cuts a huge file behind its last whole line, because half of a line could be a wrong number.

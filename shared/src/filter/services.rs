@@ -4,11 +4,10 @@
 //! the file answers for all ports. So services of NIS or LDAP are not known.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
 use crate::diagnostic::Diagnostic;
+use crate::file;
 use crate::peer::{Protocol, clean};
 
 /// Where the system keeps the names of services.
@@ -32,14 +31,14 @@ impl Services {
     /// Reads [`SERVICES_FILE`] or another file of its format; `configured` is `[service name]`.
     ///
     /// Does not fail: without a file only `configured` has names, and a remark says so.
-    pub fn load(configured: &BTreeMap<u16, String>, file: &Path) -> (Self, Vec<Diagnostic>) {
-        match read_bounded(file) {
-            Ok(text) => (Self::new(configured, &text), Vec::new()),
+    pub fn load(configured: &BTreeMap<u16, String>, path: &Path) -> (Self, Vec<Diagnostic>) {
+        match file::read(path, MOST_BYTES) {
+            Ok((text, _)) => (Self::new(configured, &text), Vec::new()),
             Err(error) => {
                 let message = format!(
                     "cannot be read, so ports without a [service name] are shown as numbers: {error}"
                 );
-                (Self::new(configured, b""), vec![Diagnostic::info(file, None, message)])
+                (Self::new(configured, b""), vec![Diagnostic::info(path, None, message)])
             }
         }
     }
@@ -128,12 +127,6 @@ fn parse_line(line: &str) -> Option<(Protocol, u16, Vec<&str>)> {
     };
     let names = std::iter::once(name).chain(words).collect();
     Some((protocol, port.parse().ok()?, names))
-}
-
-fn read_bounded(file: &Path) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    File::open(file)?.take(MOST_BYTES).read_to_end(&mut text)?;
-    Ok(text)
 }
 
 #[cfg(test)]

@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 
 use aya::Btf;
 
+use shared::file;
 use shared::symbols::Symbols;
+
+/// More than a kernel's types take; 7.2 has 7 MB.
+const LONGEST_BTF: u64 = 256 << 20;
 
 /// Facts about the running kernel.
 #[derive(Debug)]
@@ -29,7 +33,7 @@ impl Facts {
         let symbols = Symbols::read(Path::new("/proc/kallsyms"))
             .map_err(|error| anyhow::anyhow!("cannot read /proc/kallsyms: {error}"))?;
         let file = vmlinux(btf_path);
-        let (btf, btf_problem) = match Btf::parse_file(&file, aya::Endianness::default()) {
+        let (btf, btf_problem) = match read_btf(&file) {
             Ok(btf) => (Some(btf), None),
             Err(error) => (None, Some(format!("cannot be read from {}: {error:#}", file.display()))),
         };
@@ -40,6 +44,11 @@ impl Facts {
     pub fn btf_missing(&self) -> &str {
         self.btf_problem.as_deref().unwrap_or("is there")
     }
+}
+
+fn read_btf(path: &Path) -> anyhow::Result<Btf> {
+    let (bytes, _) = file::read(path, LONGEST_BTF)?;
+    Ok(Btf::parse(&bytes, aya::Endianness::default())?)
 }
 
 fn vmlinux(path: &Path) -> PathBuf {

@@ -1,6 +1,7 @@
 //! The parser and the matcher on literal texts.
 
 use std::collections::HashSet;
+use std::fs;
 
 use super::super::parser::{MAX_PATTERNS, MAX_REMARKS};
 use super::*;
