@@ -9,7 +9,7 @@ use caps::{CapSet, Capability};
 use landlock::{ABI, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus};
 use nix::libc;
 use nix::sys::prctl;
-use nix::unistd::{getresuid, setresuid};
+use nix::unistd::{getresuid, setfsuid, setresuid};
 use seccompiler::{
     SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
@@ -25,6 +25,28 @@ pub fn keep_capabilities_on_exec() {
         let inheritable = caps::raise(None, CapSet::Inheritable, capability);
         let _ = inheritable.and_then(|()| caps::raise(None, CapSet::Ambient, capability));
     }
+}
+
+/// Capabilities by which a program gets at files that its user may not get at.
+const FOR_FILES: [Capability; 2] = [Capability::CAP_DAC_OVERRIDE, Capability::CAP_DAC_READ_SEARCH];
+
+/// Does `work` with no more rights to files than the user has who started this program, set-uid or with file capabilities: for files that this user
+/// names, by the command line or the environment. Of this thread only.
+pub fn as_caller<T>(work: impl FnOnce() -> T) -> Result<T> {
+    let users = getresuid().context("cannot read the user")?;
+    if users.real.is_root() {
+        return Ok(work());
+    }
+    let had = caps::read(None, CapSet::Effective).context("cannot read the capabilities")?;
+    let fewer = had.iter().copied().filter(|capability| !FOR_FILES.contains(capability)).collect();
+    caps::set(None, CapSet::Effective, &fewer).context("cannot lower the effective capabilities")?;
+    setfsuid(users.real);
+    // It tells only who was before.
+    anyhow::ensure!(setfsuid(users.real) == users.real, "cannot read files as the user who started this");
+    let done = work();
+    setfsuid(users.effective);
+    caps::set(None, CapSet::Effective, &had).context("cannot raise the effective capabilities again")?;
+    Ok(done)
 }
 
 /// Gives up every capability, the effective user of a set-uid program, and all hope of new ones. Returns what it had.

@@ -5,12 +5,11 @@
 //! some time has passed (an hour, then two, four, … up to 64) or kernel or plugin have changed; it ends then, and the agent starts it again.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use nix::unistd::{getuid, setfsuid};
 use shared::file;
 
 use crate::log;
@@ -140,7 +139,9 @@ pub enum Verdict {
     },
 }
 
-/// Looks for a mark of another boot, and makes one of this. To be called before anything is attached.
+/// Looks for a mark of another boot, and makes one of this. To be called before anything is attached, and with the rights of the user who started
+/// this: a service's bounding set may leave root without CAP_DAC_OVERRIDE, as that of Debian's netdata.service does, and then only the agent's user can
+/// write to the agent's directories.
 pub fn arm() -> Verdict {
     let Some(path) = path() else { return Verdict::Attach(None) };
     let now = Now::here();
@@ -160,7 +161,7 @@ pub fn arm() -> Verdict {
 /// Why the agent's plugin attaches nothing now, if that is so. Changes nothing.
 pub fn rest() -> Option<String> {
     let path = path().unwrap_or_else(|| Path::new(LIBRARY).join(FILE));
-    let (found, now) = (with_their_rights(|| file::read_text(&path, LONGEST)).ok()?, Now::here());
+    let (found, now) = (file::read_text(&path, LONGEST).ok()?, Now::here());
     let mark = decide(Mark::parse(&found).as_ref(), &now);
     mark.rest_left(&now).map(|left| resting(&mark, left, &path))
 }
@@ -185,7 +186,7 @@ fn resting(mark: &Mark, left: Duration, path: &Path) -> String {
 
 /// Writes the mark of this start over the one that is found.
 fn mark(path: &Path, now: &Now) -> io::Result<Breaker> {
-    let file = with_their_rights(|| create(path))?;
+    let file = create(path)?;
     let mut text = String::new();
     // What is no text is no mark.
     let _ = (&file).take(LONGEST).read_to_string(&mut text);
@@ -194,22 +195,6 @@ fn mark(path: &Path, now: &Now) -> io::Result<Breaker> {
     let breaker = Breaker { file, mark, started: Instant::now() };
     breaker.write()?;
     Ok(breaker)
-}
-
-/// Does `work`; what the kernel refuses to a set-uid program, with the rights of the user who started it.
-///
-/// A service's bounding set may leave root without CAP_DAC_OVERRIDE, as that of Debian's netdata.service does: then it cannot write to the
-/// agent's directories, where the agent's user can.
-fn with_their_rights<T>(work: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    match work() {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            let own = setfsuid(getuid());
-            let outcome = work();
-            setfsuid(own);
-            outcome
-        }
-        outcome => outcome,
-    }
 }
 
 /// Kept in place, since it must be changed later without the right to create files.

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use launcher::client::Launcher;
+use launcher::confine;
 use shared::config::{Config, ConfigDirs};
 use shared::host::{self, FACTS_VERSION, Finding, Grade, HostFacts};
 
@@ -46,14 +47,15 @@ pub fn run(
 ) -> Result<ExitCode> {
     if let Some(file) = &cli.save_facts {
         let text = serde_json::to_string_pretty(facts)? + "\n";
-        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        let written = confine::as_caller(|| std::fs::write(file, text))?;
+        written.with_context(|| format!("cannot write {}", file.display()))?;
     }
     let (sender, events) = channel();
     events::watch_signals(sender.clone()).context("cannot watch for signals")?;
     let (launcher, ended) = Launcher::start(&crate::worker_program()?)?;
     events::watch_launcher(ended, sender.clone()).context("cannot watch the launcher")?;
     findings.push(limits(launcher.cgroups()));
-    findings.extend(breaker::rest().map(first_attachment));
+    findings.extend(confine::as_caller(breaker::rest)?.map(first_attachment));
     let mut events = Happenings::new(events);
     let mut programs = Vec::new();
     if !findings.iter().any(|finding| NOT_TRIED.contains(&finding.id.as_str())) {

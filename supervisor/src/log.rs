@@ -9,6 +9,11 @@ use chrono::Local;
 use shared::diagnostic::{Diagnostic, Level};
 use shared::wire::LogLevel;
 
+/// Reads the file of the time zone, which the environment may name; later lines of this thread need it no more.
+pub fn learn_time_zone() {
+    Local::now();
+}
+
 /// One line. `origin` is the thread in Netdata's words: `MAIN`, or the module that speaks.
 pub fn line(level: LogLevel, origin: &str, message: impl Display) {
     let level = match level {

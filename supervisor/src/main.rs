@@ -35,6 +35,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Parser;
 use launcher::client::Launcher;
+use launcher::confine;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use shared::apps::{AppsGroups, ProcessTable};
 use shared::config::{self, Config, ConfigDirs, Loaded};
@@ -83,10 +84,11 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<ExitCode> {
     let early = events::end_at_signals().context("cannot watch for signals")?;
     launcher::heap::give_back_large_blocks();
+    confine::as_caller(log::learn_time_zone)?;
     temporary::ensure()?;
     allow_open_files();
     let dirs = ConfigDirs::from_environment();
-    let mut loaded = config::load_with(&dirs, cli.overrides());
+    let mut loaded = confine::as_caller(|| config::load_with(&dirs, cli.overrides()))?;
     if let Ok(port) = std::env::var(config::LISTEN_PORT) {
         loaded.name_agent_port(&port);
     }
@@ -95,8 +97,9 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         print(&config::render(&loaded.values))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let reject_list = reject_list(&dirs);
-    if let Some(report) = check::elsewhere(cli, &dirs, &loaded.config, &reject_list)? {
+    let reject_list = confine::as_caller(|| reject_list(&dirs))?;
+    let elsewhere = confine::as_caller(|| check::elsewhere(cli, &dirs, &loaded.config, &reject_list))?;
+    if let Some(report) = elsewhere? {
         return check::tell(cli, &report);
     }
     let facts = facts::gather(&loaded.config.btf_path);
@@ -174,11 +177,14 @@ fn supervise(
 ) -> Result<ExitCode> {
     let tables = tables(dirs, &loaded.config)?;
     let groups = loaded.config.apps.then(|| {
-        let (groups, remarks) = AppsGroups::load(dirs.user.as_deref(), dirs.stock.as_deref());
-        log::diagnostics(&remarks);
-        groups
+        let load = || AppsGroups::load(dirs.user.as_deref(), dirs.stock.as_deref());
+        confine::as_caller(load).map(|(groups, remarks)| {
+            log::diagnostics(&remarks);
+            groups
+        })
     });
-    let (tables, breaker, rest) = match breaker::arm() {
+    let groups = groups.transpose()?;
+    let (tables, breaker, rest) = match confine::as_caller(breaker::arm)? {
         Verdict::Attach(breaker) => (tables, breaker, None),
         Verdict::Rest { why, left } => {
             log::error(why);
@@ -264,7 +270,7 @@ fn tables(dirs: &ConfigDirs, config: &Config) -> Result<Vec<(Table, Option<Strin
             _ => config.programs.process,
         };
         if enabled {
-            let overrides = hook_overrides(dirs, &mut table);
+            let overrides = confine::as_caller(|| hook_overrides(dirs, &mut table))?;
             tables.push((table, overrides));
         }
     }

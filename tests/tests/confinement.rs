@@ -296,6 +296,47 @@ fn set_uid_root_started_by_the_agents_user() {
     kept_mark(directory.path());
 }
 
+/// What a user names by the environment or the command line is read and written with this user's rights.
+#[test]
+fn set_uid_root_lends_nobody_its_rights_to_files() {
+    let _beside = beside().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    install(directory.path(), 0o4750);
+    let secret = directory.path().join("secret");
+    fs::write(&secret, "nobody-may-see-this\n").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    for name in ["ebpf.conf", "apps_groups.conf", "ebpf_kernel_reject_list.txt", "ebpf.d/process.toml"] {
+        let link = directory.path().join(name);
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink(&secret, &link).unwrap();
+    }
+    let as_agent = |args: &[&str]| {
+        let output = Command::new("setpriv")
+            .args([&format!("--reuid={AGENT}"), &format!("--regid={AGENT}"), "--clear-groups"])
+            .arg(directory.path().join("supervisor"))
+            .args(args)
+            .env("NETDATA_USER_CONFIG_DIR", directory.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let told =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(!told.contains("nobody-may-see-this"), "{args:?}: {told}");
+        (output.status.code(), told)
+    };
+    assert!(
+        as_agent(&["--print-config"]).1.contains("ebpf.conf: exists but cannot be read: Permission denied")
+    );
+    let path = secret.to_str().unwrap();
+    assert_eq!(as_agent(&["--check", "--facts", path]).0, Some(64));
+    assert!(as_agent(&["--check", "--save-facts", path]).1.contains("Permission denied"));
+    assert_eq!(fs::read_to_string(&secret).unwrap(), "nobody-may-see-this\n");
+    let (status, told) = as_agent(&["1", "--iterations", "1"]);
+    assert_eq!(status, Some(0), "{told}");
+    assert_eq!(told.matches("Permission denied").count(), 4, "{told}");
+}
+
 #[test]
 fn file_capabilities_started_by_the_agents_user() {
     let _beside = beside().unwrap();
