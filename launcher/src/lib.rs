@@ -6,7 +6,7 @@
 //!
 //! - [`client`]: the supervisor's side.
 //! - [`server`]: the launcher itself.
-//! - `limits`, `cgroup`: what a worker may use.
+//! - `limits`, `cgroup`, `signals`: what a worker may use, and what it must not inherit.
 //! - [`confine`], [`calls`]: what each process gives up once it has started.
 //! - [`heap`]: memory of both.
 //! - [`packets`]: what a worker sends to the supervisor: bounded frames, and descriptors.
@@ -20,6 +20,7 @@ pub mod heap;
 mod limits;
 pub mod packets;
 pub mod server;
+mod signals;
 
 use ipc_channel::ipc::{IpcBytesReceiver, IpcReceiver, IpcSender};
 use serde::{Deserialize, Serialize};
@@ -72,6 +73,8 @@ pub struct Ended {
     pub worker: u64,
     /// How, as text: `exit status: 1`, `signal: SIGSEGV`.
     pub how: String,
+    /// Whether there was a process at all.
+    pub started: bool,
 }
 
 /// What the launcher sends when it arrives: the supervisor's ends of two channels, and what was found.

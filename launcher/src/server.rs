@@ -18,7 +18,7 @@ use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
 use crate::cgroup::{self, Cgroups};
 use crate::packets::Sender;
-use crate::{CANARY, Command, Ended, Hello, MAX_DESCRIPTORS, Memory, confine, descriptors, limits};
+use crate::{CANARY, Command, Ended, Hello, MAX_DESCRIPTORS, Memory, confine, descriptors, limits, signals};
 
 /// How often ends of workers are looked for. The supervisor sees a worker's end first, by its socket, and then asks to end it, which wakes
 /// the launcher.
@@ -57,6 +57,7 @@ pub struct Job {
 pub fn serve(rendezvous: &str, supervisor: &str) -> Result<Option<Job>> {
     die_with_parent(supervisor.parse().context("the supervisor's process id")?)?;
     let _ = prctl::set_name(c"ebpf-launcher");
+    signals::reset()?;
     let (commands, ours) = ipc::channel().context("cannot make a channel for commands")?;
     let (reports, ended) = ipc::channel().context("cannot make a channel for reports")?;
     let greeting = IpcSender::connect(rendezvous.to_owned()).context("cannot reach the supervisor")?;
@@ -115,7 +116,18 @@ impl Launcher {
                     let mut held = take_descriptors(descriptors as usize)?;
                     let messages = Sender::new(held.remove(0));
                     let (own, cgroup) = (getpid(), self.cgroup_of(&module, memory));
-                    if self.fork(worker)? {
+                    let is_worker = match self.fork(worker) {
+                        Ok(is_worker) => is_worker,
+                        // No memory or no process left, perhaps only now: the others go on, and the supervisor asks again.
+                        Err(error) => {
+                            let how = format!("it was never started: {error:#}");
+                            if self.reports.send(Ended { worker, how, started: false }).is_err() {
+                                break;
+                            }
+                            false
+                        }
+                    };
+                    if is_worker {
                         die_with_parent(own.as_raw())?;
                         let outside =
                             cgroup.and_then(|cgroup| cgroup.and_then(|procs| cgroup::enter(&procs)).err());
@@ -230,7 +242,7 @@ impl Launcher {
                 Some(since) => format!("it was stopped for {:.1} s; {how}", since.elapsed().as_secs_f64()),
                 None => how,
             };
-            if self.reports.send(Ended { worker, how }).is_err() {
+            if self.reports.send(Ended { worker, how, started: true }).is_err() {
                 return false;
             }
         }

@@ -6,6 +6,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use launcher::Ended;
 use launcher::client::Launcher;
 use launcher::packets::Received;
 use shared::apps::ProcessTable;
@@ -357,8 +358,8 @@ impl Module {
     }
 
     /// The worker's process has ended.
-    pub fn process_ended(&mut self, how: String) {
-        self.worker.process_ended(how);
+    pub fn process_ended(&mut self, ended: Ended) {
+        self.worker.process_ended(ended);
     }
 
     /// Gives up a worker that is late, buries one that is gone, starts the next when its time has come.

@@ -14,7 +14,6 @@ use crate::chart::Chart;
 use crate::events::{self, Event};
 use crate::log;
 use crate::module::Module;
-use launcher::Ended;
 
 /// Longest wait for the workers' first charts before the first interval begins.
 const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -89,9 +88,9 @@ impl<O: Output> Supervisor<O> {
             && let Some(left) = deadline.checked_duration_since(Instant::now())
         {
             match self.events.recv_timeout(left) {
-                Ok(Event::Ended(Ended { worker, how })) => {
-                    if let Some(module) = self.module_of(worker) {
-                        module.process_ended(how);
+                Ok(Event::Ended(ended)) => {
+                    if let Some(module) = self.module_of(ended.worker) {
+                        module.process_ended(ended);
                     }
                 }
                 Ok(Event::Packet { worker, received }) => drop(self.receive(worker, received)),
@@ -169,9 +168,9 @@ impl<O: Output> Supervisor<O> {
                     module.channel_closed(&why, &self.launcher);
                 }
             }
-            Event::Ended(Ended { worker, how }) => {
-                if let Some(module) = self.module_of(worker) {
-                    module.process_ended(how);
+            Event::Ended(ended) => {
+                if let Some(module) = self.module_of(ended.worker) {
+                    module.process_ended(ended);
                 }
             }
         }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use ipc_channel::ipc::IpcBytesSender;
 use launcher::client::Launcher;
-use launcher::{Memory, packets};
+use launcher::{Ended, Memory, packets};
 use shared::wire::{self, ToWorker};
 
 use crate::events::Event;
@@ -89,7 +89,7 @@ pub struct Worker {
     /// It ended in the middle of something.
     was_busy: bool,
     /// How its process ended.
-    ended: Option<String>,
+    ended: Option<Ended>,
     channel_is_closed: bool,
 }
 
@@ -182,8 +182,8 @@ impl Worker {
     }
 
     /// Its process has ended.
-    pub fn process_ended(&mut self, how: String) {
-        self.ended = Some(how);
+    pub fn process_ended(&mut self, ended: Ended) {
+        self.ended = Some(ended);
     }
 
     /// How it ended, once it is given up and nothing of it is left; then the time of the next one is set: at once after one that worked, else
@@ -192,9 +192,10 @@ impl Worker {
         if self.state != State::Ending || !self.channel_is_closed {
             return None;
         }
-        let how = self.ended.take()?;
-        // Somebody else's SIGKILL is no fault of its own.
-        let at_fault = !self.delivered && (self.at_fault || (self.was_busy && !how.ends_with("SIGKILL")));
+        let Ended { how, started, .. } = self.ended.take()?;
+        // Somebody else's SIGKILL is no fault of its own, nor that there was no process to be had.
+        let is_innocent = !started || how.ends_with("SIGKILL");
+        let at_fault = !self.delivered && (self.at_fault || (self.was_busy && !is_innocent));
         let delay = match (self.delivered, at_fault) {
             (true, _) => Duration::ZERO,
             (false, true) => delay_after(Duration::from_secs(1), self.history.faults, MAX_DELAY),

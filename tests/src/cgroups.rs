@@ -55,6 +55,7 @@ pub fn run() -> Result<()> {
     // Of a plugin that is dead: no process has such a number.
     fs::create_dir(Path::new(UNIT).join("ebpf.plugin-4194305-process"))?;
     with_limits().context("with delegation")?;
+    without_processes().context("no process left")?;
     after_a_kill().context("after a kill")
 }
 
@@ -289,6 +290,42 @@ fn pass_limits(plugin: &mut Plugin, programs: &[Program]) -> Result<()> {
         "{share:.2} of a CPU, held back {held_back} times"
     );
     println!("chaos-cells: one that runs in circles takes {share:.2} of a CPU, held back {held_back} times");
+    Ok(())
+}
+
+/// A worker ends while no process can be made, as when the unit's `TasksMax=` is reached: it is missed until one can, and nothing else.
+fn without_processes() -> Result<()> {
+    let mut plugin = Plugin::start_and_wait(&Setup { ebpf_conf: Some(only_process(GLOBAL)), ..setup() })?;
+    let program = Program::all(plugin.pid()).remove(0);
+    let victim = program.worker()?;
+    let full = Path::new(UNIT).join("full");
+    fs::create_dir(&full)?;
+    for pid in children(plugin.pid())? {
+        fs::write(full.join("cgroup.procs"), pid.to_string())?;
+    }
+    fs::write(full.join("pids.max"), "1")?;
+    kill(Pid::from_raw(victim.cast_signed()), Signal::SIGKILL)?;
+    let told = "it was never started: cannot make a process";
+    wait_until("the log to say why", END_LIMIT, || Ok(plugin.stderr().contains(told)))?;
+    let directory = tempfile::tempdir()?;
+    let done = chaos::process::load_once(directory.path())?;
+    // Longer than it takes for four that fail by themselves.
+    sleep(Duration::from_secs(6));
+    fs::write(full.join("pids.max"), "max")?;
+    wait_until("the next worker", REPLACE_LIMIT, || Ok(program.worker().is_ok_and(|pid| pid != victim)))?;
+    plugin.wait_ticks(3)?;
+    plugin.signal(Signal::SIGTERM)?;
+    let finished = plugin.finish(END_LIMIT)?;
+    fs::remove_dir(&full)?;
+    let mut faults = finished.output.counter_faults();
+    faults.extend(texts(group_differences(&finished.output, "chaos", &done, true)));
+    ensure!(
+        faults.is_empty() && !finished.stderr.contains("attached anew"),
+        "{}\nlog:\n{}",
+        faults.join("\n"),
+        finished.stderr
+    );
+    println!("chaos-cells: exact after a time in which no worker could be started");
     Ok(())
 }
 

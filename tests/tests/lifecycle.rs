@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tests::compare::{group_differences, sum_differences};
 use tests::load::Load;
-use tests::plugin::{Plugin, STOP_LIMIT, Setup};
+use tests::plugin::{Plugin, STOP_LIMIT, Setup, only_process};
 use tests::residue::{Residue, wait_dead};
 use tests::system::{alone, is_alive, workers};
 
@@ -91,6 +91,32 @@ fn a_killed_worker_is_replaced() {
     faults.extend(sum_differences(&finished.output, true));
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     before.wait_gone(STOP_LIMIT).unwrap();
+}
+
+/// Where SIGCHLD is ignored the kernel reaps children without a word; whoever started the plugin may have wanted that, for children of its own.
+#[test]
+fn a_worker_is_replaced_where_sigchld_was_ignored() {
+    use nix::sys::signal::{SigHandler, SigSet, signal};
+    let _alone = alone().unwrap();
+    let blocked = SigSet::all();
+    // SAFETY: neither action runs code of ours.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) }.unwrap();
+    let before = blocked.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_SETMASK).unwrap();
+    let global = "ebpf load mode = return\n    ebpf co-re tracing = tracepoint";
+    let setup = Setup { ebpf_conf: Some(only_process(global)), ..Setup::new("return", GROUPS) };
+    let plugin = Plugin::start(&setup);
+    before.thread_set_mask().unwrap();
+    // SAFETY: as above.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }.unwrap();
+    let mut plugin = plugin.unwrap();
+    plugin.wait_first_data().unwrap();
+    let killed = workers(plugin.pid()).unwrap();
+    for &worker in &killed {
+        kill(Pid::from_raw(worker.cast_signed()), Signal::SIGKILL).unwrap();
+    }
+    plugin.wait_ticks(4).unwrap();
+    let finished = plugin.stop().unwrap();
+    assert!(finished.stderr.contains("nothing was detached"), "{}", finished.stderr);
 }
 
 /// A second instance beside the first: both count, or the second says why not; the first stays exact.
