@@ -129,6 +129,15 @@ static __always_inline int count_failed_creation_call(const struct system_call *
 	return count_creation_failure(flags);
 }
 
+/* The most that the kernel moves in one call (include/linux/fs.h). Who answers a call in its place, by seccomp's user notification, may say more. */
+enum { MAX_RW_COUNT = 0x7ffff000 };
+
+/* What a read or write returned; 0 for what is no number of bytes, or sums would go down. */
+static __always_inline long moved(long result)
+{
+	return result > MAX_RW_COUNT ? 0 : result;
+}
+
 static __always_inline int count_system_call(const struct system_call *call)
 {
 	struct row *row;
@@ -145,9 +154,9 @@ static __always_inline int count_system_call(const struct system_call *call)
 		return 0;
 	switch (call->event) {
 	case EVENT_read:
-		return count_transfer(row, SLOT_read, SLOT_read_error, SLOT_read_bytes, call->result);
+		return count_transfer(row, SLOT_read, SLOT_read_error, SLOT_read_bytes, moved(call->result));
 	case EVENT_write:
-		return count_transfer(row, SLOT_write, SLOT_write_error, SLOT_write_bytes, call->result);
+		return count_transfer(row, SLOT_write, SLOT_write_error, SLOT_write_bytes, moved(call->result));
 	case EVENT_open:
 		return count_result(row, SLOT_open, SLOT_open_error, call->result);
 	case EVENT_close:
