@@ -22,6 +22,8 @@
 
 #define O_RDWR 2
 #define O_CREAT 0100
+#define O_TMPFILE 020200000
+#define O_PATH 010000000
 #define AT_FDCWD (-100)
 #define AT_REMOVEDIR 0x200
 #define SIGKILL 9
@@ -174,6 +176,24 @@ static void op_close_range(long arg)
 	check(SYS3(__NR_close_range, fd, fd, 0) == 0);
 }
 
+static void op_openat2_path(long arg)
+{
+	(void)arg;
+	struct open_how how = { .flags = O_PATH };
+	close_fd(SYS4(__NR_openat2, AT_FDCWD, ".", &how, sizeof(how)));
+}
+
+static void op_open_tmpfile(long arg) { (void)arg; close_fd(SYS3(__NR_open, ".", O_RDWR | O_TMPFILE, 0600)); }
+
+// One more than the kernel takes.
+static void op_open_long(long arg)
+{
+	(void)arg;
+	memset(buffer, 'x', 4096);
+	failed_with(SYS3(__NR_open, buffer, O_RDWR, 0), 36);
+	memset(buffer, 0, 4096);
+}
+
 static void make_victim(void)
 {
 	check(SYS3(__NR_mknod, VICTIM, S_IFREG | 0600, 0) == 0);
@@ -242,6 +262,98 @@ static void op_pwritev2(long bytes) { check(SYS6(__NR_pwritev2, out_fd, pieces(b
 static void op_write_fail(long arg) { (void)arg; failed_with(SYS3(__NR_write, -1, buffer, 8), 9); }
 static void op_writev_fail(long arg) { (void)arg; failed_with(SYS3(__NR_writev, -1, pieces(8), 2), 9); }
 static void op_write_fault(long arg) { (void)arg; rewind_fd(out_fd); failed_with(SYS3(__NR_write, out_fd, 16, 8), 14); }
+
+// A page, and behind it nothing.
+static char *last_page(void)
+{
+	static char *page;
+	if (!page) {
+		page = (char *)checked(SYS6(__NR_mmap, 0, 8192, 3, 0x22 /* private, anonymous */, -1, 0));
+		check(SYS2(__NR_munmap, page + 4096, 4096) == 0);
+	}
+	return page;
+}
+
+// Fails behind `bytes`: what was moved before is the result.
+static void op_read_partial(long bytes)
+{
+	rewind_fd(in_fd);
+	check(SYS3(__NR_read, in_fd, last_page() + 4096 - bytes, bytes + 100) == bytes);
+}
+
+// A whole page: 5.10 writes nothing of one that cannot be read to its end.
+static void op_write_partial(long bytes)
+{
+	rewind_fd(out_fd);
+	check(SYS3(__NR_write, out_fd, last_page() + 4096 - bytes, bytes + 100) == bytes);
+}
+
+static void op_pread_negative(long arg) { (void)arg; failed_with(SYS4(__NR_pread64, in_fd, buffer, 8, -5), 22); }
+static void op_pwrite_negative(long arg) { (void)arg; failed_with(SYS4(__NR_pwrite64, out_fd, buffer, 8, -5), 22); }
+
+// The most pieces that there may be, and one more.
+#define PIECES 1024
+static struct iovec many[PIECES + 1];
+
+static struct iovec *many_pieces(long bytes)
+{
+	for (int i = 0; i <= PIECES; i++)
+		many[i] = (struct iovec){ buffer, bytes };
+	return many;
+}
+
+static void op_readv_many(long bytes)
+{
+	rewind_fd(in_fd);
+	check(SYS3(__NR_readv, in_fd, many_pieces(bytes), PIECES) == PIECES * bytes);
+}
+
+static void op_writev_many(long bytes)
+{
+	rewind_fd(out_fd);
+	check(SYS3(__NR_writev, out_fd, many_pieces(bytes), PIECES) == PIECES * bytes);
+}
+
+static void op_readv_too_many(long arg) { (void)arg; failed_with(SYS3(__NR_readv, in_fd, many_pieces(1), PIECES + 1), 22); }
+
+static void op_preadv2_flags(long arg) { (void)arg; failed_with(SYS6(__NR_preadv2, in_fd, pieces(8), 2, 0, 0, 0x40000000), 95); }
+static void op_pwritev2_append(long bytes) { check(SYS6(__NR_pwritev2, out_fd, pieces(bytes), 2, 0, 0, 0x10 /* RWF_APPEND */) == bytes); check(SYS2(__NR_ftruncate, out_fd, 0) == 0); }
+
+struct action {
+	void (*handler)(int);
+	unsigned long flags;
+	void (*restorer)(void);
+	unsigned long mask;
+};
+
+void return_from_signal(void);
+__asm__("return_from_signal:\n"
+	"	mov $15, %eax\n" /* rt_sigreturn */
+	"	syscall\n");
+
+static int alarm_fd;
+static long alarm_bytes;
+
+static void write_at_alarm(int signal)
+{
+	(void)signal;
+	check(SYS3(__NR_write, alarm_fd, buffer, alarm_bytes) == alarm_bytes);
+}
+
+// A signal interrupts the read, which the kernel begins anew: two returns, of which the first is an error.
+static void op_read_restarted(long bytes)
+{
+	static int ends[2];
+	struct action on_alarm = { write_at_alarm, 0x14000000 /* SA_RESTART | SA_RESTORER */, return_from_signal, 0 };
+	long once[4] = { 0, 0, 0, 20000 };
+	if (!ends[1])
+		check(SYS2(__NR_pipe2, ends, 0) == 0);
+	alarm_fd = ends[1];
+	alarm_bytes = bytes;
+	check(SYS4(__NR_rt_sigaction, 14, &on_alarm, 0, 8) == 0);
+	check(SYS3(__NR_setitimer, 0, once, 0) == 0);
+	check(SYS3(__NR_read, ends[0], buffer, bytes) == bytes);
+}
 
 // Opened once per pair of ends and kept: closing would count.
 static void op_pipe_rw(long bytes)
@@ -403,17 +515,25 @@ struct thread {
 	long reads;
 	int index;
 	int renamed;      // takes another comm than its process before it works
+	int late;         // waits before it works
+	int races;        // closes `raced_fd`
 	char **exec_next; // words to go on with in a new image, or null
 };
 
 static void exec_next(const char *path, char **words);
 
 static struct thread threads[THREADS_MAX];
+static int raced_fd = -1;
 
 static void __attribute__((noreturn, used)) thread_main(struct thread *self)
 {
 	if (self->renamed)
 		check(SYS2(__NR_prctl, PR_SET_NAME, "ebpft_thread") == 0);
+	long wait[2] = { 0, 30000000 };
+	if (self->late)
+		SYS2(__NR_nanosleep, wait, 0);
+	if (self->races)
+		SYS1(__NR_close, raced_fd);
 	for (long n = 0; n < self->reads; n++)
 		op_pread(7);
 	if (self->exec_next)
@@ -488,6 +608,142 @@ static void thread_swarm(long members, long reads)
 		join_thread((int)i);
 }
 
+// A child's child that is a child of ours: charged to the child, which made it.
+static void op_clone_parent(long arg)
+{
+	(void)arg;
+	long child = checked(SYS1(__NR_fork, 0));
+	if (child == 0) {
+		if (checked(plain_clone(CLONE_PARENT | SIGCHLD)) == 0)
+			end(0);
+		end(0);
+	}
+	reap(child);
+	check(SYS4(__NR_wait4, -1, 0, 0, 0) > 0);
+}
+
+// The first thread of a process ends before another, which works on.
+static void op_leader_first(long reads)
+{
+	long child = checked(SYS1(__NR_fork, 0));
+	if (child == 0) {
+		threads[0].late = 1;
+		start_thread(0, reads, 0);
+		for (;;)
+			SYS1(__NR_exit, 0);
+	}
+	reap(child);
+}
+
+// A child that borrows everything until it executes this program anew, with nothing to do.
+static void op_vfork_exec(long arg)
+{
+	(void)arg;
+	static char *words[2];
+	long pid;
+	words[0] = self_argv[0];
+	__asm__ volatile("syscall\n"
+			 "test %%rax, %%rax\n"
+			 "jnz 1f\n"
+			 "mov %[execve], %%eax\n"
+			 "mov (%%rsi), %%rdi\n"
+			 "syscall\n"
+			 "ud2\n"
+			 "1:\n"
+			 : "=a"(pid)
+			 : "a"((long)__NR_vfork), [execve] "i"(__NR_execve), "S"(words), "d"(self_env)
+			 : "rcx", "rdi", "r11", "memory");
+	reap(checked(pid));
+}
+
+// clone3 into the cgroup of a descriptor that is none (EBADF), or on a kernel without that (5.7) EINVAL.
+static void op_clone3_cgroup_fail(long arg)
+{
+	(void)arg;
+	struct clone_args args = { .flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = 999 };
+	failed_with(SYS2(__NR_clone3, &args, sizeof(args)), 9);
+}
+
+// The first process of a namespace of its own, and its child: ids that mean something else there.
+static void op_pid_namespace(long reads)
+{
+	long child = checked(plain_clone(0x20000000 /* CLONE_NEWPID */ | SIGCHLD));
+	if (child == 0) {
+		check(SYS1(__NR_getpid, 0) == 1);
+		swarm(1, reads, 0);
+		end(0);
+	}
+	reap(child);
+}
+
+// Several threads close one descriptor: one of them succeeds.
+static void op_close_race(long members)
+{
+	check(members <= THREADS_MAX);
+	raced_fd = (int)checked(SYS1(__NR_dup, in_fd));
+	for (long i = 0; i < members; i++) {
+		threads[i].races = 1;
+		start_thread((int)i, 0, 0);
+	}
+	for (long i = 0; i < members; i++) {
+		join_thread((int)i);
+		threads[i].races = 0;
+	}
+	raced_fd = -1;
+}
+
+// Lets seccomp answer a system call, which then never begins; for ever, so only in a child. Returns the descriptor of who is asked, if `flags` want it.
+static long refuse(long number, unsigned answer, long flags)
+{
+	struct { unsigned short code; unsigned char jt, jf; unsigned k; } filter[] = {
+		{ 0x20, 0, 0, 0 },              // load the number
+		{ 0x15, 0, 1, (unsigned)number },
+		{ 0x06, 0, 0, answer },
+		{ 0x06, 0, 0, 0x7fff0000 },     // allow
+	};
+	struct { unsigned short length; void *filter; } program = { 4, filter };
+	check(SYS5(__NR_prctl, 38 /* PR_SET_NO_NEW_PRIVS */, 1, 0, 0, 0) == 0);
+	return checked(SYS3(__NR_seccomp, 1, flags, &program));
+}
+
+static void op_read_refused(long arg)
+{
+	(void)arg;
+	long child = checked(SYS1(__NR_fork, 0));
+	if (child == 0) {
+		refuse(__NR_pread64, 0x00050000 | 1 /* EPERM */, 0);
+		failed_with(SYS4(__NR_pread64, in_fd, buffer, 8, 0), 1);
+		end(0);
+	}
+	reap(child);
+}
+
+// seccomp asks this process what the child's read returned: more than any read does.
+static void op_read_forged(long arg)
+{
+	(void)arg;
+	static volatile long *listener;
+	struct { unsigned long id; unsigned pid, flags; char data[64]; } question = { 0 };
+	struct { unsigned long id; long value; int error; unsigned flags; } answer = { 0 };
+	long time[2] = { 0, 1000000 };
+	if (!listener)
+		listener = (long *)checked(SYS6(__NR_mmap, 0, 4096, 3, 0x21 /* shared, anonymous */, -1, 0));
+	*listener = 0;
+	long child = checked(plain_clone(CLONE_FILES | SIGCHLD));
+	if (child == 0) {
+		*listener = refuse(__NR_pread64, 0x7fc00000, 8 /* a listener */);
+		check(SYS4(__NR_pread64, in_fd, buffer, 8, 0) == 1L << 62);
+		end(0);
+	}
+	while (!*listener)
+		SYS2(__NR_nanosleep, time, 0);
+	check(SYS3(__NR_ioctl, *listener, 0xc0502100, &question) == 0);
+	answer.id = question.id;
+	answer.value = 1L << 62;
+	check(SYS3(__NR_ioctl, *listener, 0xc0182101, &answer) == 0);
+	reap(child);
+}
+
 // The kernel refuses CLONE_SIGHAND without CLONE_VM, and CLONE_THREAD without CLONE_SIGHAND (EINVAL).
 static void op_fork_fail(long arg) { (void)arg; failed_with(plain_clone(CLONE_SIGHAND | SIGCHLD), 22); }
 static void op_clone3_fork_fail(long arg) { (void)arg; failed_with(plain_clone3(CLONE_SIGHAND, SIGCHLD), 22); }
@@ -555,7 +811,11 @@ static const struct operation operations[] = {
 	OP(orphan), OP(fork_fail),
 	OP(clone3_fork_fail), OP(thread_fail), OP(clone3_thread_fail), OP(fork_eagain), OP(vfork_eagain),
 	OP(thread_eagain), OP(open32), OP(read32), OP(write32), OP(read_fail32), OP(unlink_fail32), OP(fork32),
-	OP(fork_fail32), OP(thread_fail32),
+	OP(fork_fail32), OP(thread_fail32), OP(openat2_path), OP(open_tmpfile), OP(open_long), OP(read_partial),
+	OP(write_partial), OP(pread_negative), OP(pwrite_negative), OP(readv_many), OP(writev_many),
+	OP(readv_too_many), OP(preadv2_flags), OP(pwritev2_append), OP(read_restarted), OP(clone_parent),
+	OP(leader_first), OP(vfork_exec), OP(clone3_cgroup_fail), OP(pid_namespace), OP(close_race),
+	OP(read_refused), OP(read_forged),
 };
 #undef OP
 

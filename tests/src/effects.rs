@@ -119,6 +119,9 @@ const fn writes(count: u64, bytes: u64) -> Expected {
 /// Bytes of one read in a swarm's children and threads, as in `load.c`.
 const SWARM_READ_BYTES: u64 = 7;
 
+/// Pieces of the calls that move as many as there may be, as in `load.c`.
+const PIECES: u64 = 1024;
+
 /// What `count` times `name` with argument `arg` adds; `None` when `load.c` has no such operation.
 fn effect(name: &str, count: u64, arg: u64) -> Option<Expected> {
     let one = match name {
@@ -151,6 +154,26 @@ fn effect(name: &str, count: u64, arg: u64) -> Option<Expected> {
         "orphan" => Expected { fork: 1, exit: 1, ..NONE } + reads(1, SWARM_READ_BYTES),
         "fork_fail" | "clone3_fork_fail" | "fork_eagain" | "vfork_eagain" | "fork_fail32" => FORK_FAIL,
         "thread_fail" | "clone3_thread_fail" | "thread_eagain" | "thread_fail32" => THREAD_FAIL,
+        "openat2_path" | "open_tmpfile" => OPEN_CLOSE,
+        "open_long" => OPEN_FAIL,
+        "read_partial" => reads(1, arg),
+        "write_partial" | "pwritev2_append" => writes(1, arg),
+        "pread_negative" | "readv_too_many" | "preadv2_flags" => READ_FAIL,
+        "pwrite_negative" => WRITE_FAIL,
+        "readv_many" => reads(1, PIECES * arg),
+        "writev_many" => writes(1, PIECES * arg),
+        // Interrupted, restarted; its bytes come from the signal's handler.
+        "read_restarted" => READ_FAIL + reads(1, arg) + writes(1, arg),
+        "clone_parent" => CHILD * 2,
+        "leader_first" => CHILD + Expected { thread: 1, ..LIFE } + reads(arg, SWARM_READ_BYTES),
+        "vfork_exec" => CHILD,
+        "clone3_cgroup_fail" => FORK_FAIL,
+        "pid_namespace" => CHILD * 2 + reads(arg, SWARM_READ_BYTES),
+        "close_race" => Expected { thread: 1, ..LIFE } * arg + CLOSE + CLOSE_FAIL * arg.saturating_sub(1),
+        // Hooks on functions do not hear of it.
+        "read_refused" => CHILD + READ_FAIL,
+        // Nor of this; it moved nothing, whatever it returned.
+        "read_forged" => CHILD + reads(1, 0),
         "stop" | "sleep_ms" | "die" | "exec" => return Some(NONE),
         _ => return None,
     };

@@ -25,6 +25,10 @@ const UNSEEN: &str =
 const TASKS: &str = "fork=11 vfork=13 clone_fork=7 clone3_fork=5 fork_autoreap=3 thread=17 thread=2:5 \
     clone3_thread=19:7 fork_fail=23 clone3_fork_fail=2 thread_fail=29 clone3_thread_fail=3 thread_swarm=40:100";
 const REFUSED: &str = "open=1 fork_eagain=7 vfork_eagain=5 thread_eagain=11";
+const ODD: &str = "openat2_path=3 open_tmpfile=5 open_long=7 read_partial=11:1000 write_partial=3:4096 \
+    pread_negative=2 pwrite_negative=5 readv_many=2:9 writev_many=3:8 readv_too_many=2 preadv2_flags=3 \
+    pwritev2_append=5:31 read_restarted=4:13 clone_parent=3 leader_first=2:5 vfork_exec=7 clone3_cgroup_fail=5 \
+    pid_namespace=3:11 close_race=6:10";
 const COMPAT: &str = "open32=5 read32=7:100 write32=11:30 read_fail32=3 unlink_fail32=2 fork32=5 fork_fail32=7 thread_fail32=11";
 
 /// Runs each `(group, script)` at the same time beside the plugin, then compares everything.
@@ -104,6 +108,29 @@ fn refused_processes_and_threads() {
     let shown =
         ["_do_fork", "sys_clone"].map(|dimension| finished.output.total("ebpf.task_error", dimension));
     assert_eq!(shown, [expected.fork_error, expected.thread_error].map(u64::cast_signed));
+}
+
+/// By the tracepoint, which alone hears of calls that never begin.
+#[test]
+fn calls_that_somebody_else_answers() {
+    let _alone = alone().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let global = "ebpf load mode = return\n    ebpf co-re tracing = tracepoint";
+    let setup = Setup {
+        ebpf_conf: Some(tests::plugin::only_process(global)),
+        ..Setup::new("return", "odd: ebpft_odd\n")
+    };
+    let plugin = Plugin::start_and_wait(&setup).unwrap();
+    let expected =
+        Load::run(directory.path(), "ebpft_odd", "read_refused=3 read_forged=5 pread=2:7").unwrap();
+    check(&settle(plugin), "return", &[("odd".to_owned(), expected)]);
+}
+
+#[test]
+fn odd_calls_and_odd_processes() {
+    for mode in ["entry", "return"] {
+        compare(mode, &[("ebpft_odd", ODD)]);
+    }
 }
 
 /// 32-bit programs enter through another system-call table.
