@@ -21,6 +21,9 @@ const START_PATIENCE: Duration = Duration::from_secs(30);
 /// How often a worker's end or its next start is looked for while nothing else happens.
 const TENDING: Duration = Duration::from_millis(100);
 
+/// Most events that are handled before deadlines are looked at: more than can wait where each worker sends one thing at a time.
+const WAITING: u32 = 16;
+
 /// Longest time for workers to end when they are asked to, and then for the launcher to end them.
 const END_PATIENCE: Duration = Duration::from_millis(400);
 /// The same where probes are entries of `kprobe_events` (kernels before 4.17), which would stay: removing one takes the kernel some grace periods,
@@ -139,11 +142,21 @@ impl<O: Output> Supervisor<O> {
 
     /// Handles what happens until `deadline`, or until `wanted` says that there is nothing more to wait for.
     fn handle_until(&mut self, deadline: Instant, wanted: impl Fn(&[Module]) -> bool) -> Result<(), Stop> {
+        let mut handled = 0;
         while wanted(&self.modules) {
             let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
             else {
                 return Ok(());
             };
+            // What has come while nobody read our output is not late.
+            if handled < WAITING
+                && let Ok(event) = self.events.try_recv()
+            {
+                self.handle(event)?;
+                handled += 1;
+                continue;
+            }
+            handled = 0;
             for module in &mut self.modules {
                 module.tend(&self.launcher, &self.sender);
             }

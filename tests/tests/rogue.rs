@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, sleep};
@@ -18,6 +19,11 @@ const MEMORY_LIMIT_KB: u64 = 300_000;
 
 /// Starts the supervisor with the rogue, in `directory`, where its output and its log are: `out` and `log`.
 fn start(directory: &Path, how: &str) -> Child {
+    start_with(directory, how, fs::File::create(directory.join("out")).unwrap())
+}
+
+/// The same with another standard output.
+fn start_with(directory: &Path, how: &str, stdout: impl Into<Stdio>) -> Child {
     fs::copy(program_directory().unwrap().join("supervisor"), directory.join("supervisor")).unwrap();
     fs::copy(env!("CARGO_BIN_EXE_rogue-worker"), directory.join("ebpf-worker")).unwrap();
     fs::write(directory.join("ebpf.conf"), tests::plugin::only_process("ebpf load mode = return")).unwrap();
@@ -26,7 +32,7 @@ fn start(directory: &Path, how: &str) -> Child {
         .env("NETDATA_USER_CONFIG_DIR", directory)
         .env("ROGUE", how)
         .stdin(Stdio::null())
-        .stdout(fs::File::create(directory.join("out")).unwrap())
+        .stdout(stdout)
         .stderr(fs::File::create(directory.join("log")).unwrap())
         .spawn()
         .unwrap()
@@ -86,6 +92,24 @@ fn rubbish_ends_the_worker() {
 #[test]
 fn invented_processes_do_not_fill_the_memory() {
     run("many processes");
+}
+
+/// The agent may take a pause longer than a worker has for a snapshot; what workers have sent meanwhile is not late.
+#[test]
+fn a_reader_that_pauses_costs_no_worker() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut reader, mut writer) = std::io::pipe().unwrap();
+    nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    writer.write_all(&[b'\n'; 4096]).unwrap();
+    let child = start_with(directory.path(), "is honest", writer);
+    sleep(Duration::from_secs(5));
+    let reading = thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()).unwrap());
+    sleep(Duration::from_secs(3));
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(0));
+    let log = fs::read_to_string(directory.path().join("log")).unwrap();
+    assert!(!log.contains("is given up"), "{log}");
+    assert!(reading.join().unwrap() > 4096, "nothing was drawn: {log}");
 }
 
 /// When each of the first `count` workers began to run in circles, and when it was ended, in seconds; then the plugin is stopped.

@@ -72,7 +72,7 @@ fn count(job: &Job, how: &str, adopts: bool) {
             "skips epochs" => snapshot(merged_epoch + 7, 1),
             "wrong shape" => Snapshot { values: vec![1; 3], ..snapshot(merged_epoch + 1, 1) },
             "many processes" => snapshot(merged_epoch + 1, 200_000),
-            "spins later" => snapshot(merged_epoch + 1, 1),
+            "spins later" | "is honest" => snapshot(merged_epoch + 1, 1),
             other => panic!("no such mischief: {other}"),
         };
         send(job, &ToSupervisor::Snapshot(snapshot));
