@@ -6,6 +6,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,9 @@ fn start(directory: &Path, how: &str) -> Child {
 
 /// The same with another standard output.
 fn start_with(directory: &Path, how: &str, stdout: impl Into<Stdio>) -> Child {
+    // A process that another thread makes meanwhile has the copies open for writing until it executes its program, and nobody can execute them (ETXTBSY).
+    static COPYING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = COPYING.lock().unwrap();
     fs::copy(program_directory().unwrap().join("supervisor"), directory.join("supervisor")).unwrap();
     fs::copy(env!("CARGO_BIN_EXE_rogue-worker"), directory.join("ebpf-worker")).unwrap();
     fs::write(directory.join("ebpf.conf"), tests::plugin::only_process("ebpf load mode = return")).unwrap();
