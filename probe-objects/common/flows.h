@@ -89,6 +89,7 @@ struct socket_state {
 	struct peer peer;  /* of an unconnected UDP socket: where it sent to last */
 	__u32 direction;
 	__u32 retransmits; /* as in `struct ends`, when they were counted last */
+	__u32 is_simultaneous; /* of TCP: both ends sent a SYN, and it is not established yet */
 };
 
 /*
