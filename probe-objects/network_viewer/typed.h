@@ -91,9 +91,11 @@ static __always_inline int count_sent(struct sock *sk, int result)
 	return count_transfer(sk, &transfer);
 }
 
+/* `result` 0 of a UDP socket that is shut down for receiving is no empty datagram, but none. */
 static __always_inline int count_received(struct sock *sk, int result, int flags)
 {
-	struct transfer transfer = { .result = result, .is_received = 1, .is_look = is_look(flags) };
+	int has_none = result == 0 && READ_PART(sk, sk_shutdown) & RCV_SHUTDOWN;
+	struct transfer transfer = { .result = result, .is_received = 1, .is_look = is_look(flags) || has_none };
 	return count_transfer(sk, &transfer);
 }
 
