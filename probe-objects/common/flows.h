@@ -359,7 +359,7 @@ static __always_inline void find_udp_peer(struct peer *peer, struct socket_state
 		}
 		return;
 	}
-	if (!known || !known->port)
+	if (!known || !known->port || !is_told_destination())
 		return;
 	*peer = *known;
 	if (state && !is_same_peer(&state->peer, known))
