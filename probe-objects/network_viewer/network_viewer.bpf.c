@@ -178,10 +178,14 @@ static SELDOM int set_simultaneous(__u64 id, __u32 is_simultaneous)
 /* A socket goes from one state of TCP to another. `ends`: of that socket. */
 static __always_inline int count_state(struct ends *ends, __u32 old, __u32 new)
 {
+	struct socket_state *listener;
 	struct row *row;
 	if (new == TCP_LISTEN) {
 		count_listener(ends->local_port, 1);
 		remember_connection(ends->id, INBOUND, 0);
+		listener = bpf_map_lookup_elem(&sockets, &ends->id);
+		if (listener)
+			listener->peer.port = ends->local_port;
 #if APPS
 		/* SYN+ACKs that are sent again are its owner's. */
 		row = current_row();
@@ -192,8 +196,11 @@ static __always_inline int count_state(struct ends *ends, __u32 old, __u32 new)
 	}
 	if (old == TCP_LISTEN) {
 		/* To TCP_SYN_RECV goes the copy of a listener that becomes a connection; its own end is TCP_CLOSE. */
-		if (new == TCP_CLOSE)
-			count_listener(ends->local_port, -1);
+		if (new != TCP_CLOSE)
+			return 0;
+		/* A port that the kernel chose has been given back, before the tracepoint. */
+		listener = bpf_map_lookup_elem(&sockets, &ends->id);
+		count_listener(ends->local_port || !listener ? ends->local_port : listener->peer.port, -1);
 		return 0;
 	}
 	if (new == TCP_CLOSE && ends->retransmits)
