@@ -86,9 +86,10 @@ struct socket_user {
 /* What is remembered of a socket. */
 struct socket_state {
 	struct socket_user user;
-	struct peer peer;  /* of an unconnected UDP socket: where it sent to last */
+	struct peer peer;  /* of an unconnected UDP socket: where it sent to last; of a listener: its own port */
 	__u32 direction;
 	__u32 retransmits; /* as in `struct ends`, when they were counted last */
+	__u32 is_simultaneous; /* of TCP: both ends sent a SYN, and it is not established yet */
 };
 
 /*
@@ -358,7 +359,7 @@ static __always_inline void find_udp_peer(struct peer *peer, struct socket_state
 		}
 		return;
 	}
-	if (!known || !known->port)
+	if (!known || !known->port || !is_told_destination())
 		return;
 	*peer = *known;
 	if (state && !is_same_peer(&state->peer, known))

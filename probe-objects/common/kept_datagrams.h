@@ -9,7 +9,7 @@
 #if FLAVOUR_ROWS
 
 /* System calls that tell it (arch/x86/entry/syscalls/syscall_64.tbl); io_uring and 32-bit programs make others. */
-enum { RECVFROM = 45, RECVMSG = 47, RECVMMSG = 299, SENDMMSG = 307 };
+enum { SENDTO = 44, RECVFROM = 45, SENDMSG = 46, RECVMSG = 47, RECVMMSG = 299, SENDMMSG = 307 };
 
 enum { KEPT_OF_A_CALL = 8 };
 
@@ -31,6 +31,19 @@ DEFINE_MAP(kept_datagrams, BPF_MAP_TYPE_LRU_HASH, __u64, struct kept_datagrams, 
 static __always_inline struct pt_regs *caller_registers(void)
 {
 	return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+}
+
+/*
+ * Whether a destination that is known of this thread is one of this system call, where only system calls tell it: io_uring and 32-bit programs make
+ * others, and what a server or a raw socket sent before was not asked for.
+ */
+static __always_inline int is_told_destination(void)
+{
+	const struct pt_regs *regs;
+	if (!IS_SHARED(EVENT_udp_peer))
+		return 1;
+	regs = caller_registers();
+	return regs->orig_ax == SENDMSG || (regs->orig_ax == SENDTO && regs->r8);
 }
 
 /* Whether a program is attached to the end of this system call. Of sends, sendmmsg needs it. */
@@ -68,6 +81,7 @@ static SELDOM int keep_datagram(const struct ends *ends, __u32 bytes, int is_rec
 
 #else
 #define keep_datagram(ends, bytes, is_received) 0
+#define is_told_destination() 1
 #endif
 
 #endif

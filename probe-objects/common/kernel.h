@@ -71,6 +71,7 @@ struct sock {
 	__u16 sk_type;      /* a part of a word before 5.6 (bf9765145b85), */
 	__u16 sk_protocol;  /* as this one */
 	__u8 sk_userlocks;  /* a part of a word before 5.19 (a5ab6c2a9d84) */
+	__u8 sk_shutdown;   /* a part of a word before 5.6, too */
 };
 
 struct socket {
@@ -180,6 +181,7 @@ enum {
 	TCP_LAST_ACK = 9,
 	TCP_LISTEN = 10,
 	SOCK_BINDPORT_LOCK = 8, /* in sk_userlocks: a program chose the port */
+	RCV_SHUTDOWN = 1,       /* in sk_shutdown */
 	MSG_PEEK = 2,
 	MSG_ERRQUEUE = 0x2000,
 };

@@ -202,7 +202,7 @@ SEC("kprobe") int kprobe_tcp_taken(struct kprobe_regs *ctx)
 	return count_moved(ctx->di, TCP, copied, copied == call->counted, 1);
 }
 
-/* splice and the kernel's own readers take from the socket without inet_recvmsg: what they tell begins anew. */
+/* splice and the kernel's own readers take from the socket without inet_recvmsg: what they tell begins anew. gcc inlines tcp_read_sock into splice. */
 SEC("kprobe") int kprobe_tcp_read(struct kprobe_regs *ctx)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
@@ -222,7 +222,8 @@ SEC("kprobe") int kprobe_udp_taken(struct kprobe_regs *ctx)
 	struct call *call = bpf_map_lookup_elem(&receives, &thread);
 	long length = (__s32)ctx->dx;
 	struct peer peer;
-	if (length < 0)
+	/* Of a look at an empty datagram the length is 0. */
+	if (length < 0 || (call && call->look))
 		return 0;
 	if (COUNT_FLOWS && call) {
 		read_message_address(&peer, call->message);

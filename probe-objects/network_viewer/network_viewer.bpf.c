@@ -165,13 +165,27 @@ static SELDOM void settle_retransmits(struct ends *ends)
 	state->retransmits = ends->retransmits;
 }
 
+/* A connection that this side began meets the peer's SYN on its way, so it passes TCP_SYN_RECV as those of others do. Returns what was noted. */
+static SELDOM int set_simultaneous(__u64 id, __u32 is_simultaneous)
+{
+	struct socket_state *state = bpf_map_lookup_elem(&sockets, &id);
+	__u32 before = state ? state->is_simultaneous : 0;
+	if (state && before != is_simultaneous)
+		state->is_simultaneous = is_simultaneous;
+	return before;
+}
+
 /* A socket goes from one state of TCP to another. `ends`: of that socket. */
 static __always_inline int count_state(struct ends *ends, __u32 old, __u32 new)
 {
+	struct socket_state *listener;
 	struct row *row;
 	if (new == TCP_LISTEN) {
 		count_listener(ends->local_port, 1);
 		remember_connection(ends->id, INBOUND, 0);
+		listener = bpf_map_lookup_elem(&sockets, &ends->id);
+		if (listener)
+			listener->peer.port = ends->local_port;
 #if APPS
 		/* SYN+ACKs that are sent again are its owner's. */
 		row = current_row();
@@ -181,7 +195,12 @@ static __always_inline int count_state(struct ends *ends, __u32 old, __u32 new)
 		return 0;
 	}
 	if (old == TCP_LISTEN) {
-		count_listener(ends->local_port, -1);
+		/* To TCP_SYN_RECV goes the copy of a listener that becomes a connection; its own end is TCP_CLOSE. */
+		if (new != TCP_CLOSE)
+			return 0;
+		/* A port that the kernel chose has been given back, before the tracepoint. */
+		listener = bpf_map_lookup_elem(&sockets, &ends->id);
+		count_listener(ends->local_port || !listener ? ends->local_port : listener->peer.port, -1);
 		return 0;
 	}
 	if (new == TCP_CLOSE && ends->retransmits)
@@ -194,6 +213,15 @@ static __always_inline int count_state(struct ends *ends, __u32 old, __u32 new)
 		if (row)
 			add(row, is_ipv4(&ends->peer) ? SLOT_tcp_connect_v4 : SLOT_tcp_connect_v6, 1);
 		return 0;
+	}
+	if (old == TCP_SYN_SENT && new == TCP_SYN_RECV) {
+		set_simultaneous(ends->id, 1);
+		return 0;
+	}
+	if (old == TCP_SYN_RECV && set_simultaneous(ends->id, 0)) {
+		if (!RETURN || new != TCP_CLOSE)
+			return 0;
+		old = TCP_SYN_SENT; /* never established */
 	}
 	if (old == TCP_SYN_RECV && new == TCP_ESTABLISHED) {
 		remember_connection(ends->id, INBOUND, ends->retransmits);

@@ -91,9 +91,11 @@ static __always_inline int count_sent(struct sock *sk, int result)
 	return count_transfer(sk, &transfer);
 }
 
+/* `result` 0 of a UDP socket that is shut down for receiving is no empty datagram, but none. */
 static __always_inline int count_received(struct sock *sk, int result, int flags)
 {
-	struct transfer transfer = { .result = result, .is_received = 1, .is_look = is_look(flags) };
+	int has_none = result == 0 && READ_PART(sk, sk_shutdown) & RCV_SHUTDOWN;
+	struct transfer transfer = { .result = result, .is_received = 1, .is_look = is_look(flags) || has_none };
 	return count_transfer(sk, &transfer);
 }
 
@@ -216,12 +218,22 @@ static __always_inline int is_client_of_many(struct sock *sk)
 	return sk && is_unconnected(sk) && !is_bound(sk);
 }
 
+/*
+ * Whether several calls have made up the datagram, whose flow the socket keeps then, instead of the stack. The last of them may be setsockopt or
+ * sendfile, which would leave the destination to a datagram of another peer: so it is told of none.
+ */
+static __always_inline int is_corked(struct sock *sk, const void *flow)
+{
+	enum { SOCKET_BYTES_MAX = 4096 }; /* struct udpv6_sock has less than 2000 */
+	return (__u64)flow - (__u64)sk < SOCKET_BYTES_MAX;
+}
+
 SEC("fentry") int function_udp_send_skb(unsigned long long *ctx)
 {
 	struct sock *sk = ((struct sk_buff *)ctx[0])->sk;
 	struct flowi4 *flow = (struct flowi4 *)ctx[1];
 	struct peer peer;
-	if (!is_client_of_many(sk))
+	if (!is_client_of_many(sk) || is_corked(sk, flow))
 		return 0;
 	set_ipv4(&peer, flow->daddr);
 	peer.port = __builtin_bswap16(flow->uli.ports.dport);
@@ -234,7 +246,7 @@ SEC("fentry") int function_udp_v6_send_skb(unsigned long long *ctx)
 	struct sock *sk = ((struct sk_buff *)ctx[0])->sk;
 	struct flowi6 *flow = (struct flowi6 *)ctx[1];
 	struct peer peer;
-	if (!is_client_of_many(sk))
+	if (!is_client_of_many(sk) || is_corked(sk, flow))
 		return 0;
 	peer.address[0] = flow->daddr.in6_u.u6_addr32[0];
 	peer.address[1] = flow->daddr.in6_u.u6_addr32[1];

@@ -5,16 +5,21 @@
  */
 #include "sock_head.h"
 
+/* As READ_PART, of what can only be copied; 0 if that fails. */
+#define COPY_PART(object, field)                                                                                             \
+	({                                                                                                                   \
+		__u32 size = __builtin_preserve_field_info((object)->field, 1);                                              \
+		__u64 part = 0;                                                                                              \
+		if (bpf_probe_read_kernel(&part, size & 15, (char *)(object) + __builtin_preserve_field_info((object)->field, 0))) \
+			part = 0;                                                                                            \
+		part <<= __builtin_preserve_field_info((object)->field, 4);                                                  \
+		part >> __builtin_preserve_field_info((object)->field, 5);                                                   \
+	})
+
 /* Whether a program chose the port of a UDP socket. */
 static __always_inline int is_bound_at(struct sock *sk)
 {
-	__u32 size = __builtin_preserve_field_info(sk->sk_userlocks, 1);
-	__u64 part = 0;
-	if (bpf_probe_read_kernel(&part, size & 15, (char *)sk + __builtin_preserve_field_info(sk->sk_userlocks, 0)))
-		return 0;
-	part <<= __builtin_preserve_field_info(sk->sk_userlocks, 4);
-	part >>= __builtin_preserve_field_info(sk->sk_userlocks, 5);
-	return part & SOCK_BINDPORT_LOCK;
+	return COPY_PART(sk, sk_userlocks) & SOCK_BINDPORT_LOCK;
 }
 
 static __always_inline int is_stream_or_datagram(struct sock *sk, __u32 protocol)
@@ -41,6 +46,8 @@ static __always_inline int count_length_of(struct trace_event_raw_sock_msg_lengt
 	struct row *row;
 	if (!is_counted(protocol, is_received) || !is_stream_or_datagram(sk, protocol))
 		return 0;
+	if (is_received && transfer.result == 0 && COPY_PART(sk, sk_shutdown) & RCV_SHUTDOWN)
+		transfer.is_look = 1; /* no empty datagram, but none */
 	row = current_row();
 	if (!count_for_process(row, protocol, &transfer))
 		return 0;

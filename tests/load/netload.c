@@ -4,17 +4,16 @@
 //
 // WORD is NAME=COUNT:BYTES:FAMILY; FAMILY is 4, 6, or m (IPv4 through a socket of IPv6). The two meet at CONTROL, a socket of AF_UNIX that the
 // server makes. The word at place i (from 0) uses the ports from PORT + 10 i on. `early=1:0:4` makes the server listen for the next `stream`
-// at once, on its port; `pause` says `paused` and waits for one byte on stdin. What was done comes on stdout at the end: lines `total NAME VALUE` and
+// at once, on its port; `older` connects before the pause, for `older_used` behind it; `pause` says `paused` and waits for one byte on stdin. What was done comes on stdout at the end: lines `total NAME VALUE` and
 // `flow ...` (net/tally.h), then `end`. An operation that did not do what it should ends its process with status 1 and a message.
 //
-// Which operation does what stands beside it in net/tcp.h and net/udp.h.
+// Which operation does what stands beside it in net/tcp.h, net/udp.h and net/seldom.h.
 
 #define _GNU_SOURCE
 #include <signal.h>
 #include <sys/resource.h>
 
-#include "net/tcp.h"
-#include "net/udp.h"
+#include "net/seldom.h"
 
 struct operation {
 	const char *name;
@@ -27,6 +26,9 @@ static const struct operation operations[] = {
 	OP(unconnected), OP(looks), OP(unaccepted), OP(handed_over), OP(inherited), OP(reused), OP(fast_open), OP(dropped_syn),
 	OP(udp_connected), OP(udp_unconnected), OP(udp_mixed), OP(udp_answers), OP(udp_clients), OP(udp_peers), OP(udp_empty), OP(udp_looks),
 	OP(udp_refused), OP(udp_bound_client), OP(udp_handed_over), OP(noise), OP(udp_lite),
+	OP(udp_many), OP(udp_many_peers), OP(udp_corked), OP(udp_corked_peers), OP(udp_segments), OP(udp_empty_looks), OP(udp_shut), OP(ring),
+	OP(udp_ring), OP(spliced), OP(udp_sendfile), OP(zerocopy), OP(urgent), OP(self_connected), OP(older), OP(older_used), OP(mptcp_listener), OP(mptcp), OP(udp_takers), OP(udp_shared),
+	OP(udp_reconnected), OP(udp_broadcast), OP(udp_elsewhere),
 };
 #undef OP
 

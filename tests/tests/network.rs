@@ -7,7 +7,9 @@ use tests::network::compare::{chart_differences, group_differences, sum_differen
 use tests::network::flows::{self, Booked};
 use tests::network::namespace::Namespaces;
 use tests::network::pair::{Both, Pair, Place, groups, names};
-use tests::network::words::EVERYTHING;
+use tests::network::words::{
+    EVERYTHING, between_namespaces as words_between_namespaces, with_older_connections,
+};
 use tests::plugin::{Finished, Plugin, SHOW_ALL, Setup, only_network};
 use tests::system::alone;
 
@@ -56,7 +58,7 @@ fn check(finished: &Finished, mode: &str, with_apps: bool, done: &[(&str, &Both)
 /// Starts the pair, then the plugin, then the traffic: connections and a listener are older than the plugin.
 fn compare(mode: &str, global: &str, place: &Place, words: &str) -> Both {
     let directory = tempfile::tempdir().unwrap();
-    let mut pair = Pair::start(directory.path(), "nett", place, words).unwrap();
+    let mut pair = Pair::start(directory.path(), "nett", place, &with_older_connections(words)).unwrap();
     pair.wait_paused().unwrap();
     let plugin = Plugin::start_and_wait(&setup(mode, global, &["nett"])).unwrap();
     pair.go().unwrap();
@@ -91,8 +93,7 @@ fn without_applications() {
 fn between_namespaces() {
     let _alone = alone().unwrap();
     let namespaces = Namespaces::new().unwrap();
-    let words: Vec<&str> =
-        EVERYTHING.split_whitespace().filter(|word| !word.starts_with("udp_peers")).collect();
+    let words = words_between_namespaces(EVERYTHING);
     compare("return", "", &namespaces.place(23000), &words.join(" "));
 }
 

@@ -5,15 +5,13 @@
 use tests::network::kernel::counter;
 use tests::network::namespace::Namespaces;
 use tests::network::pair::Pair;
-use tests::network::words::EVERYTHING;
+use tests::network::words::{EVERYTHING, between_namespaces};
 
 #[test]
 fn connections_and_datagrams_are_those_of_the_kernel() {
     let namespaces = Namespaces::new().unwrap();
     let directory = tempfile::tempdir().unwrap();
-    // Its many addresses are those of loopback.
-    let words: Vec<&str> =
-        EVERYTHING.split_whitespace().filter(|word| !word.starts_with("udp_peers")).collect();
+    let words = between_namespaces(EVERYTHING);
     let mut pair = Pair::start(directory.path(), "nett", &namespaces.place(23000), &words.join(" ")).unwrap();
     pair.wait_paused().unwrap();
     pair.go().unwrap();

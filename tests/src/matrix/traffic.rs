@@ -14,7 +14,7 @@ use crate::network::done::Done;
 use crate::network::flows::{self, Booked};
 use crate::network::kernel;
 use crate::network::pair::{Both, Pair, Place, groups, names};
-use crate::network::words::MATRIX;
+use crate::network::words::{MATRIX, with_older_connections};
 use crate::plugin::{Finished, Plugin};
 
 /// The events of `module.toml` that have numbers, and the counters of each.
@@ -45,7 +45,8 @@ struct Running {
 /// Runs all cells at the same time, beside one load.
 pub fn run(kernel: &str, machine: Machine) -> Result<Vec<Line>> {
     let directory = tempfile::tempdir().context("cannot create a temporary directory")?;
-    let mut pair = Pair::start(directory.path(), PAIR, &Place::loopback(21000), MATRIX)?;
+    let words = with_older_connections(MATRIX);
+    let mut pair = Pair::start(directory.path(), PAIR, &Place::loopback(21000), &words)?;
     pair.wait_paused()?;
     let mut running = Vec::new();
     for cell in network_cells() {
