@@ -5,13 +5,14 @@
 use tests::network::kernel::counter;
 use tests::network::namespace::Namespaces;
 use tests::network::pair::Pair;
-use tests::network::words::{EVERYTHING, between_namespaces};
+use tests::network::words::{EVERYTHING, SEEN_BY_FUNCTIONS, between_namespaces};
 
 #[test]
 fn connections_and_datagrams_are_those_of_the_kernel() {
     let namespaces = Namespaces::new().unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let words = between_namespaces(EVERYTHING);
+    let words = format!("{EVERYTHING} {SEEN_BY_FUNCTIONS}");
+    let words = between_namespaces(&words);
     let mut pair = Pair::start(directory.path(), "nett", &namespaces.place(23000), &words.join(" ")).unwrap();
     pair.wait_paused().unwrap();
     pair.go().unwrap();

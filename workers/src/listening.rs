@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::ops::RangeInclusive;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::bpf::MapHandle;
@@ -42,6 +43,9 @@ pub fn fill(map: &MapHandle, udp: bool) -> io::Result<()> {
 }
 
 /// The directory `net` of one process of each network namespace.
+///
+/// A namespace is told by the inode of a file in it: `/proc/PID/ns/net` may be read of processes that have no more capabilities than this one only
+/// (ptrace_may_access), which a worker's are not.
 fn namespaces(proc: &Path) -> Vec<PathBuf> {
     let mut seen = HashSet::new();
     let entries = fs::read_dir(proc).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -49,8 +53,8 @@ fn namespaces(proc: &Path) -> Vec<PathBuf> {
         path.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit))
     });
     processes
-        .filter(|path| fs::read_link(path.join("ns/net")).is_ok_and(|namespace| seen.insert(namespace)))
         .map(|path| path.join("net"))
+        .filter(|net| fs::metadata(net.join("tcp")).is_ok_and(|tcp| seen.insert(tcp.ino())))
         .collect()
 }
 
