@@ -12,7 +12,7 @@ use crate::chart::{Algorithm, Chart, Dimension, Shape};
 const PLUGIN: &str = "ebpf.plugin";
 
 /// Newer agents end a plugin that is silent for two minutes (`pluginsd_process` in `pluginsd_parser.c`), as one is that has no charts.
-const LONGEST_SILENCE: Duration = Duration::from_secs(60);
+const LONGEST_SILENCE: Duration = Duration::from_secs(110);
 
 /// Writes charts, and remembers what the agent knows of them.
 #[derive(Debug)]
@@ -78,9 +78,10 @@ impl<W: Write> Protocol<W> {
         self.out.flush()
     }
 
-    /// Where there has long been nothing to say, says nothing in an empty line, which every agent takes.
+    /// Where there has long been nothing to say, says nothing in an empty line, which every agent takes. To be called in each interval.
     pub fn keep_alive(&mut self) -> io::Result<()> {
-        if self.last_line.elapsed() < LONGEST_SILENCE {
+        let until_next = Duration::from_secs(self.update_every_s.into());
+        if self.last_line.elapsed() + until_next < LONGEST_SILENCE {
             return Ok(());
         }
         self.last_line = Instant::now();

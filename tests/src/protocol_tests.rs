@@ -82,6 +82,7 @@ fn order_of_commands() {
     refused("SET vfs_read = 1\n", "outside a block");
     refused("END\n", "END without BEGIN");
     refused("BEGIN ebpf.io\nEND\n", "without a value");
+    refused("BEGIN ebpf.io\n\n", "empty line");
     refused("BEGIN ebpf.io\nBEGIN ebpf.io\n", "is open");
     refused("BEGIN ebpf.io\nSET none = 1\n", "unknown dimension");
     refused("BEGIN ebpf.io\nSET vfs_read = 1\nSET vfs_read = 1\n", "set twice");
@@ -95,7 +96,6 @@ fn order_of_commands() {
 
 #[test]
 fn words_that_the_agent_would_repair() {
-    refused("\n", "empty line");
     refused("# comment\n", "unknown command");
     refused("END now\n", "takes no words");
     refused("BEGIN ebpf.io\nSET vfs_read = \n", "dimension and a value");
