@@ -149,7 +149,7 @@ fn many_connections_and_many_peers() {
     faults.extend(sum_differences(&finished.output));
     faults.extend(finished.output.counter_faults());
     assert!(faults.is_empty(), "{}\nlog:\n{}", faults.join("\n"), finished.stderr);
-    assert_eq!(finished.output.total("ebpf.network_viewer_missed", "no_flow"), 0);
+    assert_eq!(finished.output.total(flows::MISSED, "no_flow"), 0);
     assert_eq!(both.client.flows.len(), 20_001);
     assert_eq!(both.server.flows.len(), 2);
     assert_eq!(both.sum().total("tcp_close"), 200_000);

@@ -30,7 +30,7 @@ pub fn run(global: &str, plan: Plan) -> Result<Report> {
     let sum = outlived.done.sum();
     outlived.report.done =
         format!("{} sends over TCP, {} over UDP", sum.total("tcp_send"), sum.total("udp_send"));
-    outlived.report.skipped = outlived.finished.output.total("ebpf.network_viewer_missed", "recursion");
+    outlived.report.skipped = outlived.finished.output.total(flows::MISSED, "recursion");
     let faults = faults(&outlived);
     outlived.conclude(faults)
 }

@@ -11,7 +11,7 @@ use super::log::Said;
 use super::round::{Machine, START_LIMIT, STOP_LIMIT, intervals, wait_decided};
 use crate::network::compare::{Counter, of_mode, sum_differences};
 use crate::network::done::Done;
-use crate::network::flows::{self, Booked};
+use crate::network::flows::{self, Booked, MISSED};
 use crate::network::kernel;
 use crate::network::pair::{Both, Pair, Place, groups, names};
 use crate::network::words::{MATRIX, with_older_connections};
@@ -32,7 +32,6 @@ pub const CHECK: &str = "flows";
 
 const PAIR: &str = "nett";
 const RETRANSMITS: (&str, &str) = ("ebpf.tcp_retransmit", "tcp_retransmit_skb");
-const MISSED: &str = "ebpf.network_viewer_missed";
 /// A group's first values come one interval late, and a busy worker may answer late.
 const SETTLING_INTERVALS: usize = 3;
 
