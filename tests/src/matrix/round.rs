@@ -34,7 +34,7 @@ const CANARY_LIMIT: Duration = Duration::from_secs(20);
 const IDLE_INTERVALS: usize = 4;
 
 /// Name of the load and script. Each counter has its own sum, so that no two agree by luck.
-const LOADS: [(&str, &str); 6] = [
+const LOADS: [(&str, &str); 5] = [
     (
         "ebpft_files",
         "open=11 openat=13 openat2=7 creat=5 open_leak=3 open_fail=17 openat_fail=3 openat2_fail=2 \
@@ -54,13 +54,6 @@ const LOADS: [(&str, &str); 6] = [
     (
         "ebpft_compat",
         "open32=5 read32=7:100 write32=11:30 read_fail32=3 unlink_fail32=2 fork32=5 fork_fail32=7 thread_fail32=11",
-    ),
-    (
-        "ebpft_odd",
-        "openat2_path=3 open_tmpfile=5 open_long=7 read_partial=11:1000 write_partial=3:4096 pread_negative=2 \
-         pwrite_negative=5 readv_many=2:9 writev_many=3:8 readv_too_many=2 preadv2_flags=3 pwritev2_append=5:31 \
-         read_restarted=4:13 clone_parent=3 leader_first=2:5 vfork_exec=7 clone3_cgroup_fail=5 pid_namespace=3:11 \
-         close_race=6:10",
     ),
     ("ebpft_dying", "swarm_die=2:20 swarm=2:5 thread_swarm=2:10 read=500:10 write=300:7 die=1"),
 ];
