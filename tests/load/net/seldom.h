@@ -497,13 +497,20 @@ static int mptcp_socket(char family)
 	return fd;
 }
 
+/* A socket of MPTCP, which listens if this is the server; below zero where the kernel has none. */
+static int mptcp_listener(char family)
+{
+	struct sockaddr_storage here = address_of(family, port);
+	int fd = mptcp_socket(family);
+	if (is_server && fd >= 0)
+		CHECK(bind(fd, (struct sockaddr *)&here, length_of(&here)) == 0 && listen(fd, 64) == 0);
+	return fd;
+}
+
 /* A listener of MPTCP, as those of Go are: a client of TCP has a connection of TCP with it. */
 static void op_mptcp_listener(long times, long bytes, char family)
 {
-	struct sockaddr_storage here = address_of(family, port);
-	int fd = mptcp_socket(family), is_there = fd >= 0;
-	if (is_server && is_there)
-		CHECK(bind(fd, (struct sockaddr *)&here, length_of(&here)) == 0 && listen(fd, 64) == 0);
+	int fd = mptcp_listener(family), is_there = fd >= 0;
 	meet();
 	for (long i = 0; i < times && is_there; i++) {
 		struct end end = is_server ? accept_end(fd, port) : connected_end(family, port);
@@ -518,9 +525,7 @@ static void op_mptcp_listener(long times, long bytes, char family)
 static void op_mptcp(long times, long bytes, char family)
 {
 	struct sockaddr_storage here = address_of(family, port);
-	int fd = mptcp_socket(family), is_there = fd >= 0;
-	if (is_server && is_there)
-		CHECK(bind(fd, (struct sockaddr *)&here, length_of(&here)) == 0 && listen(fd, 64) == 0);
+	int fd = mptcp_listener(family), is_there = fd >= 0;
 	meet();
 	for (long i = 0; i < times && is_there; i++) {
 		int one = is_server ? accept4(fd, NULL, NULL, SOCK_CLOEXEC) : mptcp_socket(family);
